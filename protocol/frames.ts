@@ -1,0 +1,291 @@
+/**
+ * Every frame of version 1, as two unions: up (client to broker) and down. A frame is a msgpack array with its type
+ * first. What each means is in PROTOCOL.md, Frames. The types below are inferred from the shapes; a test pins their hash.
+ */
+
+import { LIMITS } from './limits.ts'
+import {
+  bool,
+  bytes,
+  either,
+  list,
+  literal,
+  nullable,
+  object,
+  plain,
+  type Shape,
+  type TypeOf,
+  text,
+  tuple,
+  uint,
+} from './shape.ts'
+
+export const UP = {
+  hello: 1,
+  token: 2,
+  attach: 3,
+  detach: 4,
+  append: 5,
+  openStream: 6,
+  stop: 7,
+  trim: 8,
+  policy: 9,
+  subscribe: 10,
+  unsubscribe: 11,
+  credit: 12,
+  resume: 13,
+  describe: 14,
+  list: 15,
+  delete: 16,
+  checkpoints: 17,
+  context: 18,
+  stream: 19,
+  // 24–29 are kept for parts of large messages
+} as const
+
+export const DOWN = {
+  welcome: 64,
+  reply: 65,
+  error: 66,
+  ack: 67,
+  refuse: 68,
+  deliver: 69,
+  subscriptionEnd: 70,
+  notice: 71,
+  moved: 72,
+  goaway: 73,
+  // 80–89 are kept for parts of large messages
+} as const
+
+const request = uint(0xffff_ffff)
+const handle = uint(LIMITS.handlesPerConnection - 1)
+const subscription = uint(LIMITS.subscriptionsPerConnection - 1)
+const name = text(LIMITS.nameBytes)
+const offset = uint()
+const epoch = uint()
+const sequence = uint()
+const duration = uint()
+const lingerMs = either(duration, literal('forever'))
+
+const retention = { maxBytes: nullable(uint()), maxRecords: nullable(uint()), maxAgeMs: nullable(duration) }
+const policy = object({}, { lingerMs, ...retention })
+
+const attachOptions = object(
+  {},
+  {
+    /** May the topic be created? Default true. */
+    create: bool,
+    /** The incarnation meant; another one is refused with RECREATED, none with GONE. */
+    epoch,
+    /** Does not hold the topic, and cannot write. */
+    observe: bool,
+    /** Takes the topic's fence: no other exclusive or plain writer may append. Kept for fencing. */
+    exclusive: bool,
+    /** Id of the producer that appends on this handle. */
+    producer: text(64),
+    /** Policy of the topic if this attach creates it. */
+    policy,
+  },
+)
+
+/** Where to start reading. Exactly one field. */
+const from = object(
+  {},
+  { start: bool, live: bool, last: uint(), timeMs: uint(), cursor: text(64), offset, checkpoint: nullable(name) },
+)
+
+export const UP_FRAMES = {
+  [UP.hello]: tuple(
+    literal(UP.hello),
+    uint(255),
+    object({}, { token: text(LIMITS.accessTokenBytes), client: text(255) }),
+  ),
+  [UP.token]: tuple(literal(UP.token), request, text(LIMITS.accessTokenBytes)),
+  [UP.attach]: tuple(literal(UP.attach), request, handle, name, attachOptions),
+  [UP.detach]: tuple(literal(UP.detach), request, handle),
+  [UP.append]: tuple(literal(UP.append), bytes),
+  [UP.openStream]: tuple(
+    literal(UP.openStream),
+    request,
+    handle,
+    uint(),
+    sequence,
+    name,
+    literal('create', 'continue', 'join'),
+  ),
+  [UP.stop]: tuple(literal(UP.stop), request, handle, nullable(name), object({}, { reason: text() })),
+  [UP.trim]: tuple(
+    literal(UP.trim),
+    request,
+    handle,
+    uint(),
+    sequence,
+    object({}, { before: offset, checkpoint: name }),
+  ),
+  [UP.policy]: tuple(literal(UP.policy), request, handle, policy),
+  [UP.subscribe]: tuple(
+    literal(UP.subscribe),
+    request,
+    handle,
+    subscription,
+    from,
+    object({}, { raw: bool, creditBytes: uint(LIMITS.creditMaxBytes) }),
+  ),
+  [UP.unsubscribe]: tuple(literal(UP.unsubscribe), request, subscription),
+  [UP.credit]: tuple(literal(UP.credit), subscription, uint(LIMITS.creditMaxBytes)),
+  [UP.resume]: tuple(literal(UP.resume), request, handle, object({}, { cursor: text(64), checkpoint: nullable(name) })),
+  [UP.describe]: tuple(literal(UP.describe), request, name),
+  [UP.list]: tuple(literal(UP.list), request, name, object({}, { after: name, limit: uint(LIMITS.pageItems) })),
+  [UP.delete]: tuple(literal(UP.delete), request, name, nullable(epoch)),
+  [UP.checkpoints]: tuple(
+    literal(UP.checkpoints),
+    request,
+    handle,
+    object({}, { before: offset, limit: uint(LIMITS.pageItems) }),
+  ),
+  [UP.context]: tuple(
+    literal(UP.context),
+    request,
+    handle,
+    object({}, { name, asOf: offset, after: name, limit: uint(LIMITS.pageItems) }),
+  ),
+  [UP.stream]: tuple(literal(UP.stream), request, handle, name),
+} as const
+
+export type UpFrame = TypeOf<(typeof UP_FRAMES)[keyof typeof UP_FRAMES]>
+
+const streamState = literal('open', 'resumed', 'lost', 'done', 'stopped', 'failed')
+
+/** A stream as the broker knows it. `live`: its writer is connected. `end` holds the data of its last stream record, JSON text. */
+export const streamInfo = object(
+  { streamId: name, state: streamState, live: bool, openOffset: offset, fence: offset, lastOffset: offset },
+  { detail: nullable(text(LIMITS.messageBytes)) },
+)
+
+/** Data as it travels in answers: tag and value. */
+const data = object({ tag: literal('text', 'json', 'bytes'), value: either(text(LIMITS.messageBytes), bytes) })
+const checkpoint = object({ name, offset, cursor: text(64), timeMs: uint() }, { state: data })
+/** A context entry: its pieces since the last set, in order. */
+const contextEntry = object({ name, offset, pieces: list(data) })
+const producer = object({ producerEpoch: uint(), sequence })
+const topicInfo = object(
+  {
+    name,
+    epoch,
+    firstOffset: offset,
+    nextOffset: offset,
+    bytes: uint(),
+    createdMs: uint(),
+    lastAppendMs: uint(),
+    lingerMs,
+    hold: literal('attached', 'lingering', 'kept'),
+    residency: literal('resident', 'dormant'),
+  },
+  {
+    attachments: uint(),
+    streams: list(streamInfo),
+    checkpoints: uint(),
+    contextEntries: uint(),
+    closed: bool,
+    reclaimAtMs: nullable(uint()),
+    policy,
+  },
+)
+const outcome = literal('continued', 'trimmed', 'recreated', 'gone', 'diverged')
+
+/** What a reply to each request holds. */
+export const REPLIES = {
+  [UP.token]: object({}),
+  [UP.attach]: object({
+    epoch,
+    created: bool,
+    firstOffset: offset,
+    nextOffset: offset,
+    cursor: text(64),
+    lingerMs,
+    /** What the broker remembers of the producer named, or null. */
+    producer: nullable(producer),
+  }),
+  [UP.detach]: object({}),
+  /** `fence` is null when the stream was not opened because it has ended or is live elsewhere (mode join). */
+  [UP.openStream]: object({ fence: nullable(offset), stream: streamInfo, offset: nullable(offset) }),
+  [UP.stop]: object({ streams: list(streamInfo) }),
+  [UP.trim]: object({ firstOffset: offset }),
+  [UP.policy]: object({ policy }),
+  [UP.subscribe]: object({ next: offset, firstOffset: offset, nextOffset: offset }),
+  [UP.unsubscribe]: object({}),
+  [UP.resume]: object(
+    { outcome, firstOffset: offset, nextOffset: offset, cursor: nullable(text(64)) },
+    {
+      checkpoint: nullable(checkpoint),
+      context: list(contextEntry),
+      /** True when context or text was too large to be sent inline. */
+      partial: bool,
+      streams: list(
+        object({ stream: streamInfo, text: list(object({ part: name, text: text(LIMITS.messageBytes) })) }),
+      ),
+      commonOffset: nullable(offset),
+    },
+  ),
+  [UP.describe]: topicInfo,
+  [UP.list]: object({ topics: list(topicInfo), more: bool }),
+  [UP.delete]: object({ deleted: bool }),
+  [UP.checkpoints]: object({ checkpoints: list(checkpoint), more: bool }),
+  [UP.context]: object({ entries: list(contextEntry), more: bool }),
+  [UP.stream]: object({ stream: nullable(streamInfo) }),
+} as const
+
+export type RequestType = keyof typeof REPLIES
+export type ReplyOf<R extends RequestType> = TypeOf<(typeof REPLIES)[R]>
+export type StreamInfo = TypeOf<typeof streamInfo>
+export type TopicInfo = TypeOf<typeof topicInfo>
+export type CheckpointInfo = TypeOf<typeof checkpoint>
+export type ContextInfo = TypeOf<typeof contextEntry>
+export type PolicyInfo = TypeOf<typeof policy>
+export type FromInfo = TypeOf<typeof from>
+export type AttachOptions = TypeOf<typeof attachOptions>
+export type ResumeOutcome = TypeOf<typeof outcome>
+export type DataInfo = TypeOf<typeof data>
+
+const code = text(64)
+const details = plain
+
+export const DOWN_FRAMES = {
+  [DOWN.welcome]: tuple(
+    literal(DOWN.welcome),
+    uint(255),
+    object({ incarnation: text(12), timeMs: uint(), server: text(255) }, { messageBytes: uint(), pingMs: uint() }),
+  ),
+  [DOWN.reply]: tuple(literal(DOWN.reply), request, plain),
+  /** Request 0: about the connection. */
+  [DOWN.error]: tuple(literal(DOWN.error), request, code, text(), details),
+  [DOWN.ack]: tuple(literal(DOWN.ack), bytes),
+  [DOWN.refuse]: tuple(literal(DOWN.refuse), handle, uint(), sequence, code, text(), details),
+  [DOWN.deliver]: tuple(literal(DOWN.deliver), bytes),
+  [DOWN.subscriptionEnd]: tuple(literal(DOWN.subscriptionEnd), subscription, code, text(), details),
+  /** What happened to a topic attached: deleted, reclaimed, trimmed, or a stream stopped, taken over or lost. */
+  [DOWN.notice]: tuple(
+    literal(DOWN.notice),
+    handle,
+    literal('deleted', 'reclaimed', 'trimmed', 'stopped', 'fenced'),
+    object({}, { streamId: name, fence: offset, firstOffset: offset, reason: nullable(text()) }),
+  ),
+  [DOWN.moved]: tuple(literal(DOWN.moved), request, text()),
+  [DOWN.goaway]: tuple(literal(DOWN.goaway), text(255), object({ minDelayMs: duration, maxDelayMs: duration })),
+} as const
+
+export type DownFrame = TypeOf<(typeof DOWN_FRAMES)[keyof typeof DOWN_FRAMES]>
+export type Welcome = TypeOf<(typeof DOWN_FRAMES)[typeof DOWN.welcome]>[2]
+
+/** One frame of a given type. */
+export type Up<T extends keyof typeof UP_FRAMES> = TypeOf<(typeof UP_FRAMES)[T]>
+export type Down<T extends keyof typeof DOWN_FRAMES> = TypeOf<(typeof DOWN_FRAMES)[T]>
+
+/** The whole schema as text; its hash is pinned by a test and changes only with PROTOCOL_VERSION or an optional field. */
+export function schemaText(): string {
+  const print = (frames: Readonly<Record<number, Shape<unknown>>>): string =>
+    Object.keys(frames)
+      .map((type) => `${type}=${(frames[Number(type)] as Shape<unknown>).text}`)
+      .join('\n')
+  return [print(UP_FRAMES), print(REPLIES), print(DOWN_FRAMES)].join('\n--\n')
+}

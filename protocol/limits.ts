@@ -1,0 +1,92 @@
+/**
+ * Every bound of the product, with its unit in its name. A bound that is not here does not exist.
+ * Those that a configuration may change are defaults; the rest are part of the protocol or of the storage format.
+ */
+
+const KiB = 1024
+const MiB = 1024 * 1024
+
+export const LIMITS = {
+  /** A topic name, a record id, a stream id, a part, a context or checkpoint name, in UTF-8. */
+  nameBytes: 255,
+  /** One WebSocket message, which holds one or more frames. Checked before anything is decoded. */
+  messageBytes: 4 * MiB,
+  /** The records of one append, encoded. Larger messages travel in parts. */
+  appendBytes: 256 * KiB,
+  /** Records in one append. */
+  appendRecords: 16_384,
+  /** Nesting of a msgpack value. */
+  frameDepth: 8,
+  /** Elements of one array or map in a frame. */
+  frameElements: 16_384,
+  /** A string in a control frame. */
+  stringBytes: 64 * KiB,
+  /** A token for access. */
+  accessTokenBytes: 16 * KiB,
+  /** Handles per connection: attachments of one client. */
+  handlesPerConnection: 1_048_576,
+  /** Subscriptions per connection. */
+  subscriptionsPerConnection: 1_048_576,
+  /** Requests of one connection that wait for storage; beyond it the socket is paused. */
+  requestsInFlight: 16_384,
+  /** Appends of one producer and topic that may be unacknowledged; the broker remembers the offsets of as many. */
+  appendsInFlight: 8,
+  /** Producers remembered per topic. */
+  producersPerTopic: 64,
+  /** A producer used within this time is not forgotten. */
+  producerKeepMs: 3_600_000,
+  /** Token streams of one topic that are open at once. */
+  openStreamsPerTopic: 64,
+  /** Credit a subscription starts with when it names none. */
+  creditBytes: MiB,
+  /** The largest credit a subscription may hold. */
+  creditMaxBytes: 64 * MiB,
+  /** Frames written to a socket that it has not taken yet; beyond it subscriptions read from storage instead. */
+  socketBufferBytes: 8 * MiB,
+  /** Records and state of one group commit, in one journal entry. */
+  journalEntryBytes: 512 * KiB,
+  /** Topics created in one group commit. */
+  createsPerCommit: 4096,
+  /** Uncommitted bytes beyond which publishers are paused. */
+  uncommittedBytes: 8 * MiB,
+  /** Journal not yet flushed into the table: from half of it the flusher works, at 90 % publishers are paused. */
+  journalBytes: 64 * MiB,
+  /** The same, in operations. */
+  journalOperations: 500_000,
+  /** A tail at least this large is flushed as a chunk without waiting. */
+  chunkBytes: 64 * KiB,
+  /** A tail no larger than this is stored inside the topic's head. */
+  inlineTailBytes: 384,
+  /** Topics flushed in one table write. */
+  flushTopics: 256,
+  /** Table bytes in one write of the flusher. */
+  flushBytes: MiB,
+  /** What one read of a topic's log returns at most. */
+  readBytes: 256 * KiB,
+  /** Text, context and state sent inline in an answer to `resume`; beyond it they are read as streams. */
+  resumeInlineBytes: MiB,
+  /** Topics, checkpoints or context entries on one page. */
+  pageItems: 1_000,
+  /** How long a topic outlives its last attachment. */
+  lingerMs: 3_600_000,
+  /** How long open readers hold a topic after its last append. */
+  maxReaderHoldMs: 86_400_000,
+  /** A resident topic with no attachment and no operation for this long leaves memory. */
+  residencyIdleMs: 10_000,
+  /** Idle time after which the journal is flushed, truncated and the store compacted. */
+  quietMs: 10_000,
+  /** After a writer's connection dropped, how long its streams wait before they are `lost`. */
+  streamGraceMs: 10_000,
+  /** A WebSocket ping to a silent client, and as long again for its answer. */
+  pingMs: 30_000,
+  /** Between opening a connection and its hello. */
+  helloMs: 10_000,
+  /** Client: bytes written and not acknowledged, per session; beyond it `write` returns false. */
+  sessionBufferBytes: 256 * KiB,
+  /** Client: the same, per connection. */
+  connectionBufferBytes: 4 * MiB,
+  /** Client: the hard bound per session; beyond it a write is refused with `BUFFER_FULL`. */
+  sessionBufferMaxBytes: 4 * MiB,
+} as const
+
+export type Limits = typeof LIMITS

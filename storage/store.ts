@@ -1,0 +1,95 @@
+/**
+ * The contract of a store: a journal of numbered commits, and a table of keys beside it. Everything above (heads, chunks,
+ * context, timers) is written once, on this. A store is one shard with one owner.
+ *
+ * It is kept small so that a replicated log with a key-value store beside it fits too: a commit is opaque and carries the
+ * number that must be next; changes of the table are applied in order but not as one; deletion is by key or by range of
+ * one index; iteration is ordered, and only within one index.
+ * `test/storage/store-contract.ts` is the suite that every implementation passes.
+ */
+
+/** `fsync`: durable when acknowledged, also across a power cut. `os`: handed to the operating system. */
+export type Durability = 'fsync' | 'os'
+
+/** The named indexes of the table. The first byte of a key is the index. */
+export const INDEX = {
+  info: 0x01,
+  head: 0x10,
+  chunk: 0x20,
+  stream: 0x21,
+  recordId: 0x22,
+  context: 0x23,
+  checkpoint: 0x24,
+  checkpointName: 0x25,
+  openStreams: 0x30,
+  timer: 0x31,
+  garbage: 0x32,
+} as const
+
+/** `value: null` deletes the key. */
+export interface TableChange {
+  readonly key: Uint8Array
+  readonly value: Uint8Array | null
+}
+
+export interface TableEntry {
+  readonly key: Uint8Array
+  readonly value: Uint8Array
+}
+
+/** Keys from `gte` to before `lt`, which lie in the same index. */
+export interface TableRange {
+  readonly gte: Uint8Array
+  readonly lt: Uint8Array
+}
+
+export interface TableScan extends TableRange {
+  readonly reverse?: boolean
+  /** At most so many entries; default 1,000. */
+  readonly limit?: number
+}
+
+export interface JournalEntry {
+  readonly number: number
+  readonly bytes: Uint8Array
+}
+
+export interface Journal {
+  /** Number of the newest commit; 0 before the first. */
+  readonly last: number
+  /**
+   * Appends entries numbered from `first`; resolves when all are durable. `first` must be `last + 1`, or it rejects with
+   * NOT_OWNER and stores nothing. An entry is at most LIMITS.journalEntryBytes. After any other failure it rejects with
+   * STORE_UNAVAILABLE, and so does every later write until the store is opened anew.
+   */
+  append(first: number, entries: readonly Uint8Array[]): Promise<void>
+  /** The entries still there, oldest first. Rejects with STORE_CORRUPT at a gap in the numbers. */
+  entries(): AsyncIterable<JournalEntry>
+  /** Forgets the entries up to and including `number`. `last` stays. Not durable before the next write that is. */
+  truncate(number: number): Promise<void>
+}
+
+export interface Table {
+  get(key: Uint8Array): Promise<Uint8Array | undefined>
+  getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]>
+  /** Applies the changes in order; resolves when they, and every earlier write, are durable (unless durability is `os`). */
+  write(changes: readonly TableChange[]): Promise<void>
+  /** One page of entries in key order. */
+  scan(scan: TableScan): Promise<TableEntry[]>
+  /** Deletes at most `limit` keys of the range, and says how many. Durable with the next `write`. */
+  clear(range: TableRange, limit: number): Promise<number>
+}
+
+export interface Store {
+  readonly durability: Durability
+  /** Where the data is, for people; `memory` for the memory store. */
+  readonly location: string
+  readonly journal: Journal
+  readonly table: Table
+  /** Bytes on disk, as the file system counts them; 0 for memory. */
+  diskBytes(): Promise<number>
+  /** Gives space of deleted data back. */
+  compact(): Promise<void>
+  /** Idempotent. Waits for writes under way. */
+  close(): Promise<void>
+}
