@@ -151,16 +151,32 @@ export function writeText(bytes: Uint8Array, at: number, text: string): number {
 /** Text of `bytes[from, to)`. Malformed UTF-8 becomes U+FFFD: what comes from a broker has been checked by it. */
 export function readText(bytes: Uint8Array, from: number, to: number): string {
   if (to - from <= SHORT_TEXT) {
-    let text = ''
-    let i = from
-    for (; i < to; i++) {
-      const byte = bytes[i] as number
-      if (byte > 0x7f) break
-      text += String.fromCharCode(byte)
-    }
-    if (i === to) return text
+    const text = readAscii(bytes, from, to)
+    if (text !== null) return text
   }
   return decoder.decode(bytes.subarray(from, to))
+}
+
+/** Null unless it is ASCII. Several characters per call: one at a time costs three times as much. */
+function readAscii(bytes: Uint8Array, from: number, to: number): string | null {
+  let text = ''
+  let at = from
+  for (; to - at >= 4; at += 4) {
+    const a = bytes[at] as number
+    const b = bytes[at + 1] as number
+    const c = bytes[at + 2] as number
+    const d = bytes[at + 3] as number
+    if ((a | b | c | d) > 0x7f) return null
+    text += String.fromCharCode(a, b, c, d)
+  }
+  const left = to - at
+  if (left === 0) return text
+  const a = bytes[at] as number
+  const b = left > 1 ? (bytes[at + 1] as number) : 0
+  const c = left > 2 ? (bytes[at + 2] as number) : 0
+  if ((a | b | c) > 0x7f) return null
+  if (left === 1) return text + String.fromCharCode(a)
+  return text + (left === 2 ? String.fromCharCode(a, b) : String.fromCharCode(a, b, c))
 }
 
 /** Is `bytes[from, to)` well-formed UTF-8? */

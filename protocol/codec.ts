@@ -3,24 +3,34 @@
  *
  * A WebSocket message is one or more frames, one behind the other. Before anything is decoded the bytes are walked:
  * msgpackr decodes record and extension types, which could define structures or build objects of other classes, so
- * every extension type, too deep nesting and lengths beyond the bytes are refused first.
+ * every extension type, too deep nesting, lengths beyond the bytes, map keys and text that are not UTF-8 text are refused
+ * first.
  */
 
-import { Packr, Unpackr } from 'msgpackr'
+import { type Options, Packr, Unpackr } from 'msgpackr'
+import { type ByteWriter, isUtf8 } from './bytes.ts'
 import { LitetopicError } from './errors.ts'
 import {
+  type DOWN,
   DOWN_FRAMES,
   type DownFrame,
   REPLIES,
   type ReplyOf,
   type RequestType,
+  type UP,
   UP_FRAMES,
   type UpFrame,
 } from './frames.ts'
 import { LIMITS } from './limits.ts'
 import type { Shape } from './shape.ts'
 
-const packr = new Packr({ useRecords: false, variableMapSize: true, int64AsType: 'number' })
+// An optional field that is undefined is left out; msgpackr would write it as an extension type.
+const packOptions: Options & { skipValues: readonly unknown[] } = {
+  useRecords: false,
+  variableMapSize: true,
+  skipValues: [undefined],
+}
+const packr = new Packr(packOptions)
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' })
 
 /** Plain data as msgpack bytes of its own. */
@@ -30,14 +40,40 @@ export function pack(value: unknown): Uint8Array {
 
 /** One msgpack value that fills the bytes. Throws BAD_FRAME. */
 export function unpack(bytes: Uint8Array): unknown {
-  const values = unpackAll(bytes)
-  if (values.length !== 1) throw new LitetopicError('BAD_FRAME', 'more than one value where one was expected')
-  return values[0]
+  if (skipValue(bytes, 0, 0) !== bytes.length) {
+    throw new LitetopicError('BAD_FRAME', 'more than one value where one was expected')
+  }
+  return unpackRange(bytes, 0, bytes.length)
 }
 
 /** The bytes of one frame; concatenate several for one message. */
 export function encodeFrame(frame: UpFrame | DownFrame): Uint8Array {
   return packr.pack(frame)
+}
+
+/** Bytes of the head of a frame that holds nothing but bytes: an array of two, the type, and a binary of 32-bit length. */
+const BYTES_FRAME_HEAD = 7
+
+/** Begins a frame `[type, bytes]`, whose bytes are then written to `out`; returns what `endBytesFrame` asks for. */
+export function beginBytesFrame(
+  out: ByteWriter,
+  type: typeof UP.append | typeof DOWN.ack | typeof DOWN.deliver,
+): number {
+  const start = out.length
+  out.reserve(BYTES_FRAME_HEAD)
+  out.bytes[start] = 0x92
+  out.bytes[start + 1] = type
+  out.bytes[start + 2] = 0xc6
+  out.length = start + BYTES_FRAME_HEAD
+  return start
+}
+
+export function endBytesFrame(out: ByteWriter, start: number): void {
+  const size = out.length - start - BYTES_FRAME_HEAD
+  out.bytes[start + 3] = size >>> 24
+  out.bytes[start + 4] = size >>> 16
+  out.bytes[start + 5] = size >>> 8
+  out.bytes[start + 6] = size
 }
 
 /** The frames of one message from a client. Throws FRAME_TOO_LARGE, BAD_FRAME or UNKNOWN_FRAME. */
@@ -61,54 +97,56 @@ function decode(message: Uint8Array, shapes: Readonly<Record<number, Shape<unkno
   if (message.length > LIMITS.messageBytes) {
     throw new LitetopicError('FRAME_TOO_LARGE', `a message of ${message.length} bytes; at most ${LIMITS.messageBytes}`)
   }
-  const frames = unpackAll(message)
-  for (const frame of frames) {
-    const type: unknown = Array.isArray(frame) ? frame[0] : undefined
-    if (typeof type !== 'number') throw new LitetopicError('BAD_FRAME', 'a frame is an array with its type first')
-    const shape = Object.hasOwn(shapes, type) ? shapes[type] : undefined
-    if (shape === undefined) throw new LitetopicError('UNKNOWN_FRAME', `frame type ${type} is not of this version`)
-    const wrong = shape.check(frame)
-    if (wrong !== undefined) throw new LitetopicError('BAD_FRAME', `frame ${type}: ${wrong}`)
+  const frames: unknown[] = []
+  for (let at = 0; at < message.length; ) {
+    const end = skipValue(message, at, 0)
+    const frame = unpackRange(message, at, end)
+    checkFrame(frame, shapes)
+    frames.push(frame)
+    at = end
   }
+  if (frames.length === 0) throw new LitetopicError('BAD_FRAME', 'an empty message')
   return frames
 }
 
-function unpackAll(bytes: Uint8Array): unknown[] {
-  const ends: number[] = []
-  for (let at = 0; at < bytes.length; ) {
-    at = skipValue(bytes, at, 0)
-    ends.push(at)
-  }
-  if (ends.length === 0) throw new LitetopicError('BAD_FRAME', 'an empty message')
-  let start = 0
-  return ends.map((end) => {
-    const value: unknown = unpackr.unpack(ends.length === 1 ? bytes : bytes.subarray(start, end))
-    start = end
-    return value
-  })
+function checkFrame(frame: unknown, shapes: Readonly<Record<number, Shape<unknown>>>): void {
+  const type: unknown = Array.isArray(frame) ? frame[0] : undefined
+  if (typeof type !== 'number') throw new LitetopicError('BAD_FRAME', 'a frame is an array with its type first')
+  const shape = Object.hasOwn(shapes, type) ? shapes[type] : undefined
+  if (shape === undefined) throw new LitetopicError('UNKNOWN_FRAME', `frame type ${type} is not of this version`)
+  const wrong = shape.check(frame)
+  if (wrong !== undefined) throw new LitetopicError('BAD_FRAME', `frame ${type}: ${wrong}`)
+}
+
+/** The range must have been walked: msgpackr is never given anything else. */
+function unpackRange(bytes: Uint8Array, from: number, to: number): unknown {
+  return unpackr.unpack(from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to))
 }
 
 /** Walks one msgpack value and returns its end. Throws BAD_FRAME for what is not plain data. */
 function skipValue(bytes: Uint8Array, at: number, depth: number): number {
   const head = byteAt(bytes, at)
   if (head <= 0x7f || head >= 0xe0) return at + 1
-  if (head <= 0x8f) return skipItems(bytes, at + 1, (head & 0x0f) * 2, depth)
+  if (head <= 0x8f) return skipMap(bytes, at + 1, head & 0x0f, depth)
   if (head <= 0x9f) return skipItems(bytes, at + 1, head & 0x0f, depth)
-  if (head <= 0xbf) return within(bytes, at + 1 + (head & 0x1f))
+  if (head <= 0xbf) return skipText(bytes, at + 1, head & 0x1f)
   switch (head) {
     case 0xc0:
     case 0xc2:
     case 0xc3:
       return at + 1
     case 0xc4:
-    case 0xd9:
       return within(bytes, at + 2 + byteAt(bytes, at + 1))
     case 0xc5:
-    case 0xda:
       return within(bytes, at + 3 + uintAt(bytes, at + 1, 2))
     case 0xc6:
-    case 0xdb:
       return within(bytes, at + 5 + uintAt(bytes, at + 1, 4))
+    case 0xd9:
+      return skipText(bytes, at + 2, byteAt(bytes, at + 1))
+    case 0xda:
+      return skipText(bytes, at + 3, uintAt(bytes, at + 1, 2))
+    case 0xdb:
+      return skipText(bytes, at + 5, uintAt(bytes, at + 1, 4))
     case 0xcc:
     case 0xd0:
       return within(bytes, at + 2)
@@ -128,19 +166,40 @@ function skipValue(bytes: Uint8Array, at: number, depth: number): number {
     case 0xdd:
       return skipItems(bytes, at + 5, uintAt(bytes, at + 1, 4), depth)
     case 0xde:
-      return skipItems(bytes, at + 3, uintAt(bytes, at + 1, 2) * 2, depth)
+      return skipMap(bytes, at + 3, uintAt(bytes, at + 1, 2), depth)
     case 0xdf:
-      return skipItems(bytes, at + 5, uintAt(bytes, at + 1, 4) * 2, depth)
+      return skipMap(bytes, at + 5, uintAt(bytes, at + 1, 4), depth)
     default:
       throw new LitetopicError('BAD_FRAME', `msgpack type 0x${head.toString(16)} is not plain data`)
   }
 }
 
 function skipItems(bytes: Uint8Array, at: number, items: number, depth: number): number {
-  if (depth >= LIMITS.frameDepth) throw new LitetopicError('BAD_FRAME', 'a value nested too deeply')
-  if (items > LIMITS.frameElements * 2) throw new LitetopicError('BAD_FRAME', 'a value with too many elements')
+  checkContainer(items, depth)
   for (let i = 0; i < items; i++) at = skipValue(bytes, at, depth + 1)
   return at
+}
+
+function skipMap(bytes: Uint8Array, at: number, entries: number, depth: number): number {
+  checkContainer(entries, depth)
+  for (let i = 0; i < entries; i++) {
+    const head = byteAt(bytes, at)
+    const isText = (head >= 0xa0 && head <= 0xbf) || (head >= 0xd9 && head <= 0xdb)
+    if (!isText) throw new LitetopicError('BAD_FRAME', 'a map key that is not text')
+    at = skipValue(bytes, skipValue(bytes, at, depth + 1), depth + 1)
+  }
+  return at
+}
+
+function checkContainer(items: number, depth: number): void {
+  if (depth >= LIMITS.frameDepth) throw new LitetopicError('BAD_FRAME', 'a value nested too deeply')
+  if (items > LIMITS.frameElements) throw new LitetopicError('BAD_FRAME', 'a value with too many elements')
+}
+
+function skipText(bytes: Uint8Array, from: number, size: number): number {
+  const end = within(bytes, from + size)
+  if (!isUtf8(bytes, from, end)) throw new LitetopicError('BAD_FRAME', 'text that is not UTF-8')
+  return end
 }
 
 function byteAt(bytes: Uint8Array, at: number): number {

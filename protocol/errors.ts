@@ -25,7 +25,8 @@ export const ERRORS = {
   FRAME_TOO_LARGE: entry('a WebSocket message beyond the size limit', { closes: true }),
   VERSION_MISMATCH: entry('client and broker share no protocol version', { closes: true }),
   HELLO_EXPECTED: entry('the first frame of a connection must be hello, and come in time', { closes: true }),
-  ACCESS_DENIED: entry('the token is missing, wrong or expired, or does not grant this', { closes: true }),
+  UNAUTHENTICATED: entry('the token is missing, wrong or expired', { closes: true }),
+  ACCESS_DENIED: entry('the token does not grant this'),
   SHUTTING_DOWN: entry('the broker is stopping; come back after the delay it names', { retry: true }),
   LIMIT_EXCEEDED: entry('a bound of limits.ts; details name the limit, the value and the bound'),
   // requests
@@ -52,7 +53,6 @@ export const ERRORS = {
   FENCED: entry('another writer has taken over the stream or the topic'),
   STREAM_UNKNOWN: entry('no stream of that id is open in the topic'),
   STREAM_EXISTS: entry('a stream of that id exists already'),
-  STREAM_LIVE: entry('the stream has a live writer elsewhere'),
   STREAM_ENDED: entry('the stream has ended; details name its end'),
   // storage
   STORE_UNAVAILABLE: entry('the store cannot write at present; nothing was acknowledged', { retry: true }),
@@ -68,7 +68,7 @@ export const ERRORS = {
   BUFFER_FULL: entry('more was written without waiting than the client may hold'),
   SCHEMA_INVALID: entry('a value that the session’s schema refuses'),
   STREAM_STOPPED: entry('the stream was stopped; the reason of an AbortSignal'),
-  INTERNAL: entry('a broken invariant: a fault of litetopic; the operation was stopped', { closes: true }),
+  INTERNAL: entry('a broken invariant: a fault of litetopic; the operation was stopped'),
 } as const satisfies Record<string, Consequence>
 
 export type ErrorCode = keyof typeof ERRORS

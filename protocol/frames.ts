@@ -156,7 +156,7 @@ export type UpFrame = TypeOf<(typeof UP_FRAMES)[keyof typeof UP_FRAMES]>
 
 const streamState = literal('open', 'resumed', 'lost', 'done', 'stopped', 'failed')
 
-/** A stream as the broker knows it. `live`: its writer is connected. `end` holds the data of its last stream record, JSON text. */
+/** A stream as the broker knows it. `live`: its writer is connected. `detail`: the data of its last stream record, JSON text. */
 export const streamInfo = object(
   { streamId: name, state: streamState, live: bool, openOffset: offset, fence: offset, lastOffset: offset },
   { detail: nullable(text(LIMITS.messageBytes)) },

@@ -87,6 +87,20 @@ export const LIMITS = {
   connectionBufferBytes: 4 * MiB,
   /** Client: the hard bound per session; beyond it a write is refused with `BUFFER_FULL`. */
   sessionBufferMaxBytes: 4 * MiB,
+  /** Client: what is packed into one message before it is sent; and what a socket may hold before packing waits. */
+  clientMessageBytes: 256 * KiB,
+  clientSocketBytes: MiB,
+  /** Client: one text token; longer text becomes several. */
+  clientTokenBytes: 64 * KiB,
+  /** Client: delivered bytes that a reader decodes at once. */
+  clientDecodeBytes: 64 * KiB,
+  /** Client: between two attempts to connect, growing from the least to the most. */
+  reconnectMinMs: 100,
+  reconnectMaxMs: 10_000,
+  /** Client: before an append that the broker refused for the time being is sent again. */
+  clientRetryMs: 250,
+  /** Client: how long closing waits for what has been written to be acknowledged. */
+  closeFlushMs: 5_000,
 } as const
 
 export type Limits = typeof LIMITS

@@ -22,11 +22,17 @@ export function checkTopicName(name: string): string {
   )
 }
 
-/** Returns the id of a record, stream or part, or the name of a context entry or checkpoint; throws BAD_NAME if it is not 1–255 bytes. */
+/** Returns the id of a record, stream or part, or the name of a context entry or checkpoint: 1–255 bytes of text without control characters; else throws BAD_NAME. */
 export function checkId(id: string, what: string): string {
   if (id.length > 0 && id.length <= LIMITS.nameBytes && isWellFormed(id) && byteLength(id) <= LIMITS.nameBytes)
     return id
-  throw new LitetopicError('BAD_NAME', `a ${what} must be 1–${LIMITS.nameBytes} bytes of well-formed text`, { what })
+  throw new LitetopicError(
+    'BAD_NAME',
+    `a ${what} must be 1–${LIMITS.nameBytes} bytes of text without control characters`,
+    {
+      what,
+    },
+  )
 }
 
 /** Returns the prefix: empty, or a topic name, with or without a slash at its end; else throws BAD_NAME. */
@@ -54,6 +60,7 @@ export function longestPrefix<T>(values: ReadonlyMap<string, T>, name: string): 
 function isWellFormed(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i)
+    if (unit < 0x20) return false
     if (unit < 0xd800 || unit > 0xdfff) continue
     const next = text.charCodeAt(i + 1)
     if (unit > 0xdbff || !(next >= 0xdc00 && next <= 0xdfff)) return false

@@ -5,6 +5,8 @@
 
 import { LIMITS } from './limits.ts'
 
+const encoder = new TextEncoder()
+
 export interface Shape<T> {
   /** Undefined if the value has this shape, else what is wrong. */
   check(value: unknown): string | undefined
@@ -27,8 +29,9 @@ export const uint = (max: number = Number.MAX_SAFE_INTEGER): Shape<number> =>
 
 export const bool: Shape<boolean> = shape('bool', (value) => typeof value === 'boolean')
 
+/** A string of at most `maxBytes` in UTF-8. */
 export const text = (maxBytes: number = LIMITS.stringBytes): Shape<string> =>
-  shape(`text(${maxBytes})`, (value) => typeof value === 'string' && value.length <= maxBytes)
+  shape(`text(${maxBytes})`, (value) => typeof value === 'string' && fits(value, maxBytes))
 
 export const bytes: Shape<Uint8Array> = shape('bytes', (value) => value instanceof Uint8Array)
 
@@ -103,6 +106,12 @@ export const object = <R extends Fields, O extends Fields = Record<never, never>
       return undefined
     },
   }
+}
+
+/** A UTF-16 unit is at most three bytes of UTF-8, so text is measured only near its bound. */
+function fits(value: string, maxBytes: number): boolean {
+  if (value.length * 3 <= maxBytes) return true
+  return value.length <= maxBytes && encoder.encode(value).length <= maxBytes
 }
 
 function isPlainObject(value: unknown): value is Record<string, unknown> {

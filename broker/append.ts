@@ -1,0 +1,246 @@
+/**
+ * Appending, the hot path: one entry of an append frame becomes one batch of a topic. Checks come first and change
+ * nothing; then the sequence, the offsets and the journal move together. Refusals use no sequence.
+ */
+
+import {
+  type AppendEntry,
+  asLitetopicError,
+  ByteReader,
+  ByteWriter,
+  KIND,
+  LitetopicError,
+  type RecordData,
+  RecordWalker,
+  type StreamState as StreamStateName,
+  streamStateName,
+  writeStream,
+} from '../protocol/index.ts'
+import { findRecordId, findStream } from '../storage/index.ts'
+import type { CommitItem } from './commit-item.ts'
+import { AppendItem, RepeatItem } from './committer.ts'
+import type { Context } from './context.ts'
+import { judgeSequence, type Verdict } from './producers.ts'
+import { refusal, streamEnded, writableStream } from './stream-state.ts'
+import type { Attachment, Topic } from './topic.ts'
+
+/** What the records of an entry are, beside tokens and plain messages. */
+interface Inspection {
+  effects: boolean
+  id: string | undefined
+  /** The stream that the entry ends. */
+  ends: string | null
+  /** Set when the entry's fence names no open stream: the stream that its tokens are of. */
+  unwritable: string | null
+}
+
+/** Appends the entry whose records lie in `bytes`. The client hears of it by an ack or a refusal. */
+export function append(context: Context, attachment: Attachment, entry: AppendEntry, bytes: Uint8Array): void {
+  const { topic } = attachment
+  if (!topic.busy) {
+    topic.run(() => appendNow(context, attachment, entry, bytes))
+    return
+  }
+  const kept = { ...entry }
+  topic.run(() => appendNow(context, attachment, kept, bytes))
+}
+
+function appendNow(
+  context: Context,
+  attachment: Attachment,
+  entry: AppendEntry,
+  bytes: Uint8Array,
+): void | Promise<void> {
+  const refuse = (error: unknown): void => {
+    const { client, handle } = attachment
+    client.refuse(handle, entry.producerEpoch, entry.sequence, asLitetopicError(error))
+  }
+  try {
+    const verdict = admit(context, attachment, entry.producerEpoch, entry.sequence)
+    if (verdict.kind === 'repeat') {
+      context.shard.log.afterCommit(new RepeatItem(attachment, entry.producerEpoch, entry.sequence, verdict.base))
+      return
+    }
+    const found = inspect(attachment.topic, entry, bytes)
+    if (found.unwritable === null && found.id === undefined) {
+      store(context, attachment, entry, bytes, verdict, found)
+      return
+    }
+    const kept = { ...entry }
+    return storeAfterLookup(context, attachment, kept, bytes, found).catch(refuse)
+  } catch (error) {
+    refuse(error)
+  }
+}
+
+/** May the attachment mutate its topic with this sequence? Throws what it may not. */
+export function admit(context: Context, attachment: Attachment, producerEpoch: number, sequence: number): Verdict {
+  const { topic, producerId } = attachment
+  context.shard.log.check()
+  if (topic.ended !== null) throw topic.ended
+  if (producerId === null) {
+    throw new LitetopicError(
+      'BAD_REQUEST',
+      `this attachment of topic ${topic.name} may not write: it named no producer`,
+    )
+  }
+  const verdict = judgeSequence(topic.state, producerId, producerEpoch, sequence, context.clock.wallMs())
+  if (verdict.kind === 'next' && topic.state.closed) {
+    throw new LitetopicError('CLOSED', `topic ${topic.name} is closed`)
+  }
+  return verdict
+}
+
+/** Writes down the producer if the verdict says so; to be called right before its sequence is used. */
+export function beginProducer(
+  context: Context,
+  attachment: Attachment,
+  producerEpoch: number,
+  verdict: Verdict & { kind: 'next' },
+): void {
+  if (!verdict.begin) return
+  const id = attachment.producerId as string
+  context.shard.setProducer(attachment.topic.state, verdict.slot, id, producerEpoch, context.clock.wallMs())
+}
+
+async function storeAfterLookup(
+  context: Context,
+  attachment: Attachment,
+  entry: AppendEntry,
+  bytes: Uint8Array,
+  found: Inspection,
+): Promise<void> {
+  const { topic } = attachment
+  const { table } = context.shard.store
+  if (found.unwritable !== null) {
+    throw refusal(topic.name, found.unwritable, await findStream(table, topic.state, found.unwritable))
+  }
+  const offset = await findRecordId(table, topic.state, found.id as string)
+  // The table was asked: the topic may have ended meanwhile. Nothing else can have changed, it was this entry's turn.
+  const verdict = admit(context, attachment, entry.producerEpoch, entry.sequence)
+  if (verdict.kind !== 'next') throw new LitetopicError('INTERNAL', 'an append was overtaken in its turn')
+  if (offset === null) {
+    store(context, attachment, entry, bytes, verdict, found)
+    return
+  }
+  beginProducer(context, attachment, entry.producerEpoch, verdict)
+  const { shard, clock } = context
+  const item = new RepeatItem(attachment, entry.producerEpoch, entry.sequence, offset)
+  shard.advance(topic.state, verdict.slot, entry.sequence, offset, clock.wallMs(), item)
+}
+
+function store(
+  context: Context,
+  attachment: Attachment,
+  entry: AppendEntry,
+  bytes: Uint8Array,
+  verdict: Verdict & { kind: 'next' },
+  found: Inspection,
+): void {
+  const { topic, client } = attachment
+  const { shard, clock } = context
+  beginProducer(context, attachment, entry.producerEpoch, verdict)
+  const item = new AppendItem(
+    topic,
+    attachment,
+    entry.producerEpoch,
+    entry.sequence,
+    topic.state.nextOffset,
+    entry.count,
+  )
+  item.position = shard.append(topic.state, {
+    slot: verdict.slot,
+    sequence: entry.sequence,
+    count: entry.count,
+    effects: found.effects,
+    timeMs: clock.wallMs(),
+    source: bytes,
+    from: entry.from,
+    to: entry.to,
+    item,
+    principal: client.principal,
+  })
+  item.size = shard.log.batchBytes
+  attachment.wrote = true
+  topic.lastUsedMs = clock.monotonicMs()
+  if (found.ends !== null) forgetWriter(topic, found.ends)
+}
+
+/** Checks every record of an entry against its shape, its tag and its stream. Throws BAD_FRAME, BAD_VALUE, BAD_REQUEST. */
+function inspect(topic: Topic, entry: AppendEntry, bytes: Uint8Array): Inspection {
+  const walker = new RecordWalker(new ByteReader(bytes, entry.from, entry.to))
+  const found: Inspection = { effects: false, id: undefined, ends: null, unwritable: null }
+  const stream = entry.fence < 0 ? null : writableStream(topic.state, entry.fence)
+  let count = 0
+  for (; walker.next(); count++) {
+    walker.checkData()
+    if (walker.repeat && found.ends === null) continue
+    if (walker.kind === KIND.token || walker.kind === KIND.stream) {
+      const streamId = walker.name()
+      if (stream === null) found.unwritable = streamId
+      else if (stream.streamId !== streamId) throw refusal(topic.name, streamId, null)
+      else if (found.ends !== null) throw streamEnded(topic.name, { ...stream, state: 'done' })
+      if (walker.kind === KIND.stream) found.ends = endOf(walker, streamId)
+    }
+    const id = walker.extras()?.id
+    if (id !== undefined && count === 0) found.id = id
+    if (id !== undefined && count > 0) {
+      throw new LitetopicError('BAD_REQUEST', 'only the first record of an append may carry an id')
+    }
+    if (id !== undefined || (walker.kind !== KIND.token && walker.kind !== KIND.message)) found.effects = true
+  }
+  if (count !== entry.count) {
+    throw new LitetopicError('BAD_FRAME', `an append of ${count} records that says ${entry.count}`)
+  }
+  return found
+}
+
+function endOf(walker: RecordWalker, streamId: string): string {
+  const state = streamStateName(walker.code)
+  if (state === 'done' || state === 'failed') return streamId
+  throw new LitetopicError('BAD_REQUEST', `a client may end a stream as done or failed, not write ${state}`)
+}
+
+/** The stream has no connected writer any more. */
+export function forgetWriter(topic: Topic, streamId: string): void {
+  const writer = topic.writers?.get(streamId)
+  writer?.writes?.delete(streamId)
+  topic.writers?.delete(streamId)
+  topic.graces?.delete(streamId)
+}
+
+/** Appends a stream record of the broker's own making, in the name of a producer or, with slot -1, its own. */
+export function appendStreamRecord(
+  context: Context,
+  topic: Topic,
+  record: { state: StreamStateName; streamId: string; data?: RecordData; slot?: number; sequence?: number },
+  after: CommitItem,
+  principal?: string,
+): number {
+  const out = new ByteWriter(64)
+  writeStream(out, record.state, record.streamId, record.data)
+  const base = topic.state.nextOffset
+  const delivery = new AppendItem(topic, null, 0, 0, base, 1)
+  const item: CommitItem = {
+    committed() {
+      delivery.committed()
+      after.committed()
+    },
+    failed: (error) => after.failed(error),
+  }
+  delivery.position = context.shard.append(topic.state, {
+    slot: record.slot ?? -1,
+    sequence: record.sequence ?? 0,
+    count: 1,
+    effects: true,
+    timeMs: context.clock.wallMs(),
+    source: out.bytes,
+    from: 0,
+    to: out.length,
+    item,
+    principal,
+  })
+  delivery.size = context.shard.log.batchBytes
+  topic.lastUsedMs = context.clock.monotonicMs()
+  return base
+}

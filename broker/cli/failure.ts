@@ -1,0 +1,41 @@
+/** How a command fails: one line that says what is wrong and how to mend it, and an exit code. */
+
+import { type ErrorCode, isLitetopicError } from '../../protocol/index.ts'
+
+/** 0 is success. */
+export const EXIT = { failure: 1, usage: 2 } as const
+
+/** Failures that lie in how the command was called or configured. */
+const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'BAD_CURSOR',
+  'BAD_NAME',
+  'BAD_REQUEST',
+  'DATA_DIR_IN_USE',
+  'DATA_DIR_UNUSABLE',
+  'DATA_DIR_VERSION',
+  'PORT_IN_USE',
+])
+
+const REMEDIES: Partial<Record<ErrorCode, string>> = {
+  BROKER_UNREACHABLE: 'start a broker with "litetopic serve", or name yours with --url or LITETOPIC_URL',
+  DATA_DIR_IN_USE: 'stop the broker that has it open, or choose another directory with --data',
+  DATA_DIR_UNUSABLE: 'make it a directory that you may write to, or choose another one with --data',
+  DATA_DIR_VERSION: 'use the version of litetopic that wrote it, or choose another directory with --data',
+  PORT_IN_USE: 'stop what listens there, or choose another port with --port (0: any free one)',
+  NOT_FOUND: 'see what there is with "litetopic list"',
+  STREAM_EXISTS: 'choose another id with --stream',
+  STREAM_ENDED: 'choose another id with --stream',
+}
+
+/** The line for people and the exit code for scripts. */
+export function describeFailure(error: unknown): { readonly line: string; readonly exitCode: number } {
+  if (!isLitetopicError(error)) {
+    const message = error instanceof Error ? error.message : String(error)
+    return { line: `litetopic: ${message}`, exitCode: EXIT.failure }
+  }
+  const remedy = REMEDIES[error.code]
+  return {
+    line: `litetopic: ${error.message}${remedy === undefined ? '' : `; ${remedy}`} [${error.code}]`,
+    exitCode: USAGE_CODES.has(error.code) ? EXIT.usage : EXIT.failure,
+  }
+}

@@ -1,0 +1,127 @@
+#!/usr/bin/env node
+/** The command line of litetopic: what there is to say and how; what it does lies in a file per command. */
+
+import { createRequire } from 'node:module'
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { DEFAULT_HOST, DEFAULT_PORT, isLitetopicError } from '../../protocol/index.ts'
+import { durability, port } from './config.ts'
+import { parseLinger } from './duration.ts'
+import { describeFailure, EXIT } from './failure.ts'
+import { type InspectOptions, inspect } from './inspect.ts'
+import { type ListOptions, list } from './list.ts'
+import { type PublishOptions, publish } from './publish.ts'
+import { URL_VARIABLE } from './remote.ts'
+import { DEFAULT_DATA_DIR, type ServeOptions, serve } from './serve.ts'
+import { type TailOptions, tail } from './tail.ts'
+
+// A reader of the output that leaves early, such as head, is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : EXIT.failure))
+process.exit(await run(process.argv))
+
+async function run(argv: readonly string[]): Promise<number> {
+  try {
+    await program().parseAsync(argv)
+    return 0
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage
+    const { line, exitCode } = describeFailure(error)
+    console.error(line)
+    return exitCode
+  }
+}
+
+function program(): Command {
+  const { version } = createRequire(import.meta.url)('litetopic/package.json') as { version: string }
+  const command = new Command('litetopic')
+    .description('A message broker for AI agents: one durable, ordered, resumable topic per agent session.')
+    .version(version)
+    .exitOverride()
+    .showHelpAfterError('(see litetopic --help)')
+    .configureHelp({ showGlobalOptions: true })
+    .addHelpText('after', `\nExit codes: 0 success, 1 failure, 2 wrong usage or configuration.`)
+  addServe(command)
+  addPublish(command)
+  addTail(command)
+  addList(command)
+  addInspect(command)
+  return command
+}
+
+function addServe(program: Command): void {
+  program
+    .command('serve')
+    .description('run a broker until SIGINT or SIGTERM')
+    .option('--host <host>', `address to listen on (default: ${DEFAULT_HOST})`)
+    .option('--port <port>', `port to listen on; 0 for any free one (default: ${DEFAULT_PORT})`, value(port, 'port'))
+    .option('--data <directory>', `where the data is kept (default: ${DEFAULT_DATA_DIR})`)
+    .option(
+      '--linger <duration>',
+      'how long a topic outlives its last connection: 10m, 1h, forever',
+      value(parseLinger),
+    )
+    .option('--durability <how>', '"fsync" (default) or "os", faster', value(durability, 'durability'))
+    .option('--config <file>', 'JSON: host, port, data, durability, linger, policies; options come before it')
+    .action(async (options: ServeFlags) => serve(serveOptions(options)))
+}
+
+function addPublish(program: Command): void {
+  remote(program.command('publish <topic>'))
+    .description('publish standard input as a token stream, as it comes')
+    .option('--stream <id>', 'id of the stream (default: a new one)')
+    .option('--part <part>', 'part of the tokens, for format text (default: text)')
+    .addOption(
+      new Option('--format <format>', 'auto: recognise the recorded stream of a model').choices(['text', 'auto']),
+    )
+    .action(async (topic: string, options: PublishOptions) => publish(topic, options))
+}
+
+function addTail(program: Command): void {
+  remote(program.command('tail <topic>'))
+    .description('follow a topic until it is deleted or reclaimed')
+    .option('--from <position>', 'start, live, or a cursor (default: start)')
+    .option('--json', 'one record a line, as JSON')
+    .action(async (topic: string, options: TailOptions) => tail(topic, options))
+}
+
+function addList(program: Command): void {
+  remote(program.command('list [prefix]'))
+    .description('list topics, all or those below a prefix')
+    .option('--json', 'one topic a line, as JSON')
+    .action(async (prefix: string | undefined, options: ListOptions) => list(prefix ?? '', options))
+}
+
+function addInspect(program: Command): void {
+  remote(program.command('inspect <topic>'))
+    .description('show a topic: its state, streams, checkpoints and context')
+    .option('--json', 'as JSON')
+    .action(async (topic: string, options: InspectOptions) => inspect(topic, options))
+}
+
+interface ServeFlags extends Omit<ServeOptions, 'dataDir' | 'lingerMs'> {
+  data?: string
+  linger?: number | 'forever'
+}
+
+function serveOptions({ data, linger, ...rest }: ServeFlags): ServeOptions {
+  return {
+    ...rest,
+    ...(data === undefined ? {} : { dataDir: data }),
+    ...(linger === undefined ? {} : { lingerMs: linger }),
+  }
+}
+
+function remote(command: Command): Command {
+  return command.option('--url <url>', `the broker's address (default: ${URL_VARIABLE}, or the default of serve)`)
+}
+
+/** Has commander name the option when its value is refused. */
+function value<T>(parse: (text: string, key: string) => T, key = ''): (text: string) => T {
+  return (text) => {
+    try {
+      return parse(text, key)
+    } catch (error) {
+      if (isLitetopicError(error)) throw new InvalidArgumentError(error.message)
+      throw error
+    }
+  }
+}

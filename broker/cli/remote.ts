@@ -1,0 +1,56 @@
+/** How the client commands reach a broker: by address or environment, and with an end to waiting where the library waits on. */
+
+import { type Broker, connect, type Session } from '../../client/index.ts'
+import { DEFAULT_HOST, DEFAULT_PORT, isLitetopicError, LitetopicError } from '../../protocol/index.ts'
+
+/** Names the broker when `--url` does not. */
+export const URL_VARIABLE = 'LITETOPIC_URL'
+
+/** How the client commands are told where the broker is. */
+export interface RemoteOptions {
+  readonly url?: string
+}
+
+/** `--url`, else LITETOPIC_URL, else the default address. Throws BAD_REQUEST unless it is a WebSocket address. */
+export function brokerUrl(given: string | undefined, environment: NodeJS.ProcessEnv = process.env): string {
+  const url = given ?? (environment[URL_VARIABLE] || `ws://${DEFAULT_HOST}:${DEFAULT_PORT}`)
+  const protocol = URL.canParse(url) ? new URL(url).protocol : ''
+  if (protocol === 'ws:' || protocol === 'wss:') return url
+  const example = `ws://${DEFAULT_HOST}:${DEFAULT_PORT}`
+  throw new LitetopicError('BAD_REQUEST', `${JSON.stringify(url)} is no broker's address: use one such as ${example}`)
+}
+
+/**
+ * Runs `use` with a broker and closes it. Rejects with BROKER_UNREACHABLE if the first attempt to connect fails; a connection
+ * that is lost later is waited for.
+ */
+export async function withBroker<T>(options: RemoteOptions, use: (broker: Broker) => Promise<T>): Promise<T> {
+  const url = brokerUrl(options.url)
+  const broker = connect(url)
+  const unreachable = new Promise<never>((_, reject) => {
+    const stop = broker.onState((state) => {
+      if (state === 'open') stop()
+      if (state === 'waiting') reject(new LitetopicError('BROKER_UNREACHABLE', `no broker answers at ${url}`, { url }))
+    })
+  })
+  let reached = false
+  try {
+    const result = await Promise.race([use(broker), unreachable])
+    reached = true
+    return result
+  } finally {
+    const closed = broker.close()
+    if (reached) await closed
+    else closed.catch(() => {})
+  }
+}
+
+/** Opens a session that only looks: it creates nothing, and does not keep the topic alive. Rejects with NOT_FOUND. */
+export async function observeSession(broker: Broker, topic: string): Promise<Session> {
+  try {
+    return await broker.session(topic, { create: false, observe: true })
+  } catch (error) {
+    if (!isLitetopicError(error, 'NOT_FOUND')) throw error
+    throw new LitetopicError('NOT_FOUND', `there is no topic "${topic}"`, error.details, error)
+  }
+}

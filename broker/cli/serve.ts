@@ -1,0 +1,43 @@
+/** `litetopic serve`: runs a broker until it is told to stop. */
+
+import { resolve } from 'node:path'
+import { DEFAULT_PORT } from '../../protocol/index.ts'
+import { startBroker } from '../index.ts'
+import { loadConfig, type ServeConfig } from './config.ts'
+
+/** Where the data goes when nothing else is said. */
+export const DEFAULT_DATA_DIR = './data'
+
+/** The values of the command line; they come before those of the file. */
+export interface ServeOptions extends ServeConfig {
+  /** Path of a configuration file. */
+  readonly config?: string
+}
+
+/**
+ * Starts a broker, prints `litetopic listening on URL` as the first line of standard output, and resolves when it has closed
+ * after SIGINT or SIGTERM. Rejects with PORT_IN_USE, DATA_DIR_IN_USE, DATA_DIR_UNUSABLE, DATA_DIR_VERSION or BAD_REQUEST.
+ */
+export async function serve(options: ServeOptions): Promise<void> {
+  const { config, ...given } = options
+  const merged: ServeConfig = { ...(config === undefined ? {} : await loadConfig(config)), ...given }
+  const dataDir = resolve(merged.dataDir ?? DEFAULT_DATA_DIR)
+  const stopped = untilSignal()
+  const broker = await startBroker({ ...merged, dataDir, log: (line) => console.error(line) })
+  console.log(`litetopic listening on ${broker.url}`)
+  console.log(`  data in ${dataDir}, durability ${merged.durability ?? 'fsync'}`)
+  const url = broker.port === DEFAULT_PORT ? '' : ` --url ${broker.url}`
+  console.log('  try, in two other terminals:')
+  console.log(`    echo "hello, world" | npx litetopic publish first/topic${url}`)
+  console.log(`    npx litetopic tail first/topic${url}`)
+  const signal = await stopped
+  console.error(`litetopic: ${signal}, closing`)
+  await broker.close()
+}
+
+/** A second signal ends the process at once, as it would without this. */
+function untilSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal))
+  })
+}

@@ -1,0 +1,30 @@
+/**
+ * A connected client as operations see it, whatever transport it speaks: what can be said to it. Nothing here waits; a
+ * transport batches what it is told and sends it when the loop turns.
+ */
+
+import type { LitetopicError } from '../protocol/index.ts'
+
+export type NoticeEvent = 'deleted' | 'reclaimed' | 'trimmed' | 'stopped' | 'fenced'
+
+export interface NoticeFacts {
+  readonly streamId?: string
+  readonly fence?: number
+  readonly firstOffset?: number
+  readonly reason?: string | null
+}
+
+export interface Client {
+  /** Who it is, once access is configured; written into what it appends. */
+  readonly principal: string | undefined
+  /** True while the transport holds more than it should: subscriptions then read from storage later. */
+  readonly clogged: boolean
+  ack(handle: number, producerEpoch: number, sequence: number, base: number): void
+  refuse(handle: number, producerEpoch: number, sequence: number, error: LitetopicError): void
+  /** Sends the batch in `bytes[from, to)`, which it copies at once. */
+  deliver(subscription: number, flags: number, bytes: Uint8Array, from: number, to: number): void
+  endSubscription(subscription: number, error: LitetopicError): void
+  notice(handle: number, event: NoticeEvent, facts: NoticeFacts): void
+  /** Calls back once when the client is not clogged any more. */
+  whenUnclogged(resume: () => void): void
+}

@@ -1,0 +1,23 @@
+/** What the operations share: the shard, the clock, the resident topics and the policies. */
+
+import type { Shard } from '../storage/index.ts'
+import type { Clock } from './clock.ts'
+import type { CommitItem } from './commit-item.ts'
+import { type EffectivePolicy, effectivePolicy, type PolicyTable } from './policy.ts'
+import type { Registry } from './registry.ts'
+import type { Topic } from './topic.ts'
+
+export interface Context {
+  readonly shard: Shard<CommitItem>
+  readonly clock: Clock
+  readonly registry: Registry
+  readonly policies: PolicyTable
+  /** After a writer's connection dropped, how long its streams wait before they are lost. */
+  readonly streamGraceMs: number
+  /** How long a resident topic that nobody uses stays in memory. */
+  readonly residencyIdleMs: number
+}
+
+export function policyOf(context: Context, topic: Topic): EffectivePolicy {
+  return effectivePolicy(context.policies, topic.name, topic.state.policy)
+}

@@ -1,0 +1,4 @@
+/** Embed a broker in a process: `startBroker`. */
+
+export { type Broker, type BrokerOptions, type PolicyOptions, startBroker } from './broker.ts'
+export { type Clock, systemClock } from './clock.ts'

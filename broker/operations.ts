@@ -1,0 +1,233 @@
+/**
+ * Every verb, typed, whatever transport it came by. Access and limits are checked here and nowhere else; the files beside
+ * this one do the work.
+ */
+
+import {
+  type AppendEntry,
+  type AttachOptions,
+  checkId,
+  checkPrefix,
+  checkTopicName,
+  type FromInfo,
+  formatCursor,
+  LIMITS,
+  LitetopicError,
+  type PolicyInfo,
+  type ReplyOf,
+  type RequestType,
+  type UP,
+} from '../protocol/index.ts'
+import { findStream } from '../storage/index.ts'
+import { append } from './append.ts'
+import type { Client } from './client.ts'
+import { CallbackItem } from './committer.ts'
+import { type Context, policyOf } from './context.ts'
+import { checkpoints, contextEntries, description, list } from './describe.ts'
+import { lingerInfo, policyInfo, storedPolicy } from './policy.ts'
+import { positionOf } from './positions.ts'
+import { findSlot } from './producers.ts'
+import type { Reclaimer } from './reclaim.ts'
+import { type ResumeRequest, resume } from './resume.ts'
+import { streamInfo } from './stream-state.ts'
+import { type OpenRequest, openStream, stopStreams } from './streams.ts'
+import { Subscription } from './subscription.ts'
+import { Attachment, type Topic } from './topic.ts'
+import { type TrimRequest, trim } from './trim.ts'
+
+type Reply<R extends RequestType> = Promise<ReplyOf<R>>
+
+export class Operations {
+  private readonly context: Context
+  private readonly reclaimer: Reclaimer
+
+  constructor(context: Context, reclaimer: Reclaimer) {
+    this.context = context
+    this.reclaimer = reclaimer
+  }
+
+  /**
+   * Attaches the client to a topic and creates it if it may. The attachment is there at once if the topic is resident or
+   * new; `reply` comes when a creation is durable. Rejects with BAD_NAME, NOT_FOUND, GONE or RECREATED.
+   */
+  async attach(
+    client: Client,
+    handle: number,
+    name: string,
+    options: AttachOptions,
+  ): Promise<{ attachment: Attachment; reply: Promise<ReplyOf<typeof UP.attach>> }> {
+    const { registry, shard, clock } = this.context
+    checkTopicName(name)
+    if (options.producer !== undefined) checkId(options.producer, 'producer id')
+    const policy = storedPolicy(options.policy)
+    const found = registry.find(name)
+    // While the table was asked, another client may have created the topic.
+    let topic = (found instanceof Promise ? await found : found) ?? registry.get(name) ?? null
+    const mayCreate = options.create !== false && options.observe !== true && options.epoch === undefined
+    const created = topic === null && mayCreate
+    if (topic === null) {
+      if (!mayCreate) throw missing(name, options)
+      topic = registry.add(shard.create(name, clock.wallMs(), policy, null))
+    }
+    if (options.epoch !== undefined && options.epoch !== topic.state.epoch) throw recreated(topic)
+    const producerId = options.observe === true ? null : (options.producer ?? null)
+    const attachment = new Attachment(client, handle, topic, producerId, options.observe === true)
+    topic.attachments.add(attachment)
+    if (!attachment.observe) this.reclaimer.attached(topic)
+    return { attachment, reply: this.attachReply(attachment, created) }
+  }
+
+  /** Ends the attachment and its subscriptions. */
+  detach(attachment: Attachment): void {
+    if (attachment.detached) return
+    attachment.detached = true
+    for (const subscription of attachment.subscriptions ?? []) subscription.close(null)
+    attachment.topic.attachments.delete(attachment)
+    this.reclaimer.detached(attachment)
+  }
+
+  append(attachment: Attachment, entry: AppendEntry, bytes: Uint8Array): void {
+    append(this.context, attachment, entry, bytes)
+  }
+
+  async openStream(attachment: Attachment, request: OpenRequest): Reply<typeof UP.openStream> {
+    checkId(request.streamId, 'stream id')
+    return openStream(this.context, attachment, request)
+  }
+
+  async stop(attachment: Attachment, streamId: string | null, reason: string | null): Reply<typeof UP.stop> {
+    if (streamId !== null) checkId(streamId, 'stream id')
+    usable(attachment.topic)
+    return stopStreams(this.context, attachment, streamId, reason)
+  }
+
+  async stream(attachment: Attachment, streamId: string): Reply<typeof UP.stream> {
+    const topic = usable(attachment.topic)
+    const stream = await findStream(this.context.shard.store.table, topic.state, checkId(streamId, 'stream id'))
+    return { stream: stream === null ? null : streamInfo(stream, topic.isLive(streamId)) }
+  }
+
+  async trim(attachment: Attachment, request: TrimRequest): Reply<typeof UP.trim> {
+    return trim(this.context, attachment, request)
+  }
+
+  /** Changes what is given of the topic's own policy. */
+  async policy(attachment: Attachment, policy: PolicyInfo): Reply<typeof UP.policy> {
+    const topic = usable(attachment.topic)
+    const change = storedPolicy(policy)
+    await new Promise<void>((resolve, reject) => {
+      const done = new CallbackItem(resolve, reject)
+      if (change === null) this.context.shard.log.afterCommit(done)
+      else this.context.shard.setPolicy(topic.state, change, done)
+    })
+    this.reclaimer.policyChanged(topic)
+    return { policy: policyInfo(policyOf(this.context, topic)) }
+  }
+
+  /** Begins a subscription; deliveries follow the reply. */
+  async subscribe(
+    attachment: Attachment,
+    id: number,
+    from: FromInfo,
+    options: { raw?: boolean; creditBytes?: number },
+  ): Promise<{ subscription: Subscription; reply: ReplyOf<typeof UP.subscribe> }> {
+    const topic = usable(attachment.topic)
+    const position = await positionOf(this.context, topic, from)
+    usable(topic)
+    if (attachment.detached) throw new LitetopicError('UNKNOWN_HANDLE', 'the handle was detached meanwhile')
+    const credit = options.creditBytes ?? LIMITS.creditBytes
+    const subscription = new Subscription(
+      attachment,
+      id,
+      position,
+      { raw: options.raw ?? false, credit },
+      this.context.shard,
+    )
+    topic.subscriptions.push(subscription)
+    attachment.subscriptions ??= new Set()
+    attachment.subscriptions.add(subscription)
+    const { firstOffset, committedTo } = topic.state
+    return { subscription, reply: { next: position, firstOffset, nextOffset: committedTo } }
+  }
+
+  async resume(attachment: Attachment, request: ResumeRequest): Reply<typeof UP.resume> {
+    return resume(this.context, usable(attachment.topic), request)
+  }
+
+  async checkpoints(
+    attachment: Attachment,
+    options: { before?: number; limit?: number },
+  ): Reply<typeof UP.checkpoints> {
+    return checkpoints(this.context, usable(attachment.topic), options)
+  }
+
+  async contextEntries(
+    attachment: Attachment,
+    options: { name?: string; asOf?: number; after?: string; limit?: number },
+  ): Reply<typeof UP.context> {
+    return contextEntries(this.context, usable(attachment.topic), options)
+  }
+
+  async describe(name: string): Reply<typeof UP.describe> {
+    const topic = await this.context.registry.find(checkTopicName(name))
+    if (topic === null) throw missing(name, {})
+    return description(this.context, topic)
+  }
+
+  async list(prefix: string, options: { after?: string; limit?: number }): Reply<typeof UP.list> {
+    return list(this.context, checkPrefix(prefix), options)
+  }
+
+  /** Deletes the topic; with an epoch, only that incarnation. */
+  async delete(name: string, epoch: number | null): Reply<typeof UP.delete> {
+    const topic = await this.context.registry.find(checkTopicName(name))
+    if (topic === null) return { deleted: false }
+    if (epoch !== null && topic.state.epoch !== epoch) throw recreated(topic)
+    await this.reclaimer.delete(topic, 'deleted')
+    return { deleted: true }
+  }
+
+  private attachReply(attachment: Attachment, created: boolean): Promise<ReplyOf<typeof UP.attach>> {
+    const { topic, producerId } = attachment
+    const { shard } = this.context
+    const answer = (): ReplyOf<typeof UP.attach> => {
+      const { state } = topic
+      const slot = producerId === null ? -1 : findSlot(state, producerId)
+      const producer = slot < 0 ? null : (state.producers?.[slot] ?? null)
+      const known = producer !== null && producer.sequence >= 0
+      return {
+        epoch: state.epoch,
+        created,
+        firstOffset: state.firstOffset,
+        nextOffset: state.committedTo,
+        cursor: formatCursor({ incarnation: shard.incarnation, epoch: state.epoch, next: state.committedTo }),
+        lingerMs: lingerInfo(policyOf(this.context, topic)),
+        producer: known ? { producerEpoch: producer.epoch, sequence: producer.sequence } : null,
+      }
+    }
+    if (!created && topic.state.committedTo === topic.state.nextOffset) return Promise.resolve(answer())
+    return new Promise((resolve, reject) => {
+      shard.log.afterCommit(new CallbackItem(() => resolve(answer()), reject))
+    })
+  }
+}
+
+function usable(topic: Topic): Topic {
+  if (topic.ended !== null) throw topic.ended
+  return topic
+}
+
+function missing(name: string, options: AttachOptions): LitetopicError {
+  if (options.epoch === undefined)
+    return new LitetopicError('NOT_FOUND', `topic ${name} does not exist`, { topic: name })
+  return new LitetopicError('GONE', `topic ${name} was deleted or reclaimed`, { topic: name, outcome: 'gone' })
+}
+
+function recreated(topic: Topic): LitetopicError {
+  const { name, state } = topic
+  return new LitetopicError('RECREATED', `topic ${name} was created anew since`, {
+    topic: name,
+    epoch: state.epoch,
+    outcome: 'recreated',
+  })
+}

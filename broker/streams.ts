@@ -1,0 +1,164 @@
+/** Operations on token streams: open, continue, join, stop, and what happens when a writer's connection is gone. */
+
+import { isStreamEnd, LIMITS, LitetopicError, type ReplyOf, type StreamInfo, type UP } from '../protocol/index.ts'
+import { findStream, type StreamState } from '../storage/index.ts'
+import { admit, appendStreamRecord, beginProducer, forgetWriter } from './append.ts'
+import { CallbackItem } from './committer.ts'
+import type { Context } from './context.ts'
+import { decideOpen, type OpenMode, streamInfo } from './stream-state.ts'
+import type { Attachment, Topic } from './topic.ts'
+import { inTurn } from './turns.ts'
+
+export interface OpenRequest {
+  readonly producerEpoch: number
+  readonly sequence: number
+  readonly streamId: string
+  readonly mode: OpenMode
+}
+
+type OpenReply = ReplyOf<typeof UP.openStream>
+
+/**
+ * Opens, continues or joins a stream for the attachment. Rejects with STREAM_EXISTS, STREAM_UNKNOWN, STREAM_ENDED,
+ * LIMIT_EXCEEDED, or what a sequence can be refused with.
+ */
+export function openStream(context: Context, attachment: Attachment, request: OpenRequest): Promise<OpenReply> {
+  return inTurn(attachment.topic, async (resolve, reject) => {
+    const { topic } = attachment
+    const { streamId, producerEpoch, sequence } = request
+    const found = findStream(context.shard.store.table, topic.state, streamId)
+    const stream = found instanceof Promise ? await found : found
+    const verdict = admit(context, attachment, producerEpoch, sequence)
+    const reply = (fence: number | null, offset: number | null) => (): void => {
+      resolve({ fence, stream: streamInfo(current(topic, stream, streamId), topic.isLive(streamId)), offset })
+    }
+    if (verdict.kind === 'repeat') {
+      const fence = verdict.base < 0 ? null : verdict.base
+      if (fence !== null && topic.state.openStreams?.get(streamId)?.fence === fence) {
+        becomeWriter(topic, attachment, streamId, fence)
+      }
+      context.shard.log.afterCommit(new CallbackItem(reply(fence, fence), reject))
+      return
+    }
+    const liveElsewhere = topic.isLive(streamId) && topic.writers?.get(streamId) !== attachment
+    const decision = decideOpen(request.mode, streamId, stream, liveElsewhere, topic.name)
+    checkRoom(topic, stream)
+    beginProducer(context, attachment, producerEpoch, verdict)
+    if (decision === 'report') {
+      const done = new CallbackItem(reply(null, null), reject)
+      context.shard.advance(topic.state, verdict.slot, sequence, -1, context.clock.wallMs(), done)
+      return
+    }
+    const fence = topic.state.nextOffset
+    const record = { state: decision, streamId, slot: verdict.slot, sequence }
+    const done = new CallbackItem(reply(fence, fence), reject)
+    appendStreamRecord(context, topic, record, done, attachment.client.principal)
+    becomeWriter(topic, attachment, streamId, fence)
+  })
+}
+
+/** Ends a stream, or all that are open, as stopped. After an end it answers with that end; an unknown id is born stopped. */
+export function stopStreams(
+  context: Context,
+  attachment: Attachment,
+  streamId: string | null,
+  reason: string | null,
+): Promise<ReplyOf<typeof UP.stop>> {
+  return inTurn(attachment.topic, async (resolve, reject) => {
+    const { topic } = attachment
+    context.shard.log.check()
+    const ids = streamId === null ? [...(topic.state.openStreams?.keys() ?? [])] : [streamId]
+    const ended: StreamInfo[] = []
+    for (const id of ids) {
+      const found = findStream(context.shard.store.table, topic.state, id)
+      const stream = found instanceof Promise ? await found : found
+      if (topic.ended !== null) throw topic.ended
+      if (stream === null || !isStreamEnd(stream.state)) stop(context, topic, id, reason)
+      ended.push(streamInfo(current(topic, stream, id), false))
+    }
+    context.shard.log.afterCommit(new CallbackItem(() => resolve({ streams: ended }), reject))
+  })
+}
+
+/** The writer's connection is gone: its streams are lost after the grace, unless they are continued before. */
+export function orphanStreams(context: Context, attachment: Attachment): void {
+  const { topic } = attachment
+  if (attachment.writes === null) return
+  const lostAt = context.clock.monotonicMs() + context.streamGraceMs
+  for (const streamId of attachment.writes) {
+    if (topic.writers?.get(streamId) !== attachment) continue
+    topic.writers.delete(streamId)
+    setGrace(topic, streamId, lostAt)
+  }
+  attachment.writes = null
+}
+
+export function setGrace(topic: Topic, streamId: string, lostAtMs: number): void {
+  topic.graces ??= new Map()
+  topic.graces.set(streamId, lostAtMs)
+}
+
+/** Writes `lost` for the streams whose grace has run out. */
+export function loseStreams(context: Context, topic: Topic, nowMs: number): void {
+  for (const [streamId, lostAtMs] of topic.graces ?? []) {
+    if (lostAtMs > nowMs) continue
+    topic.graces?.delete(streamId)
+    topic.run(() => {
+      const stream = topic.state.openStreams?.get(streamId)
+      if (topic.ended !== null || stream === undefined || stream.state === 'lost' || topic.isLive(streamId)) return
+      const nothing = new CallbackItem(ignore, ignore)
+      try {
+        appendStreamRecord(context, topic, { state: 'lost', streamId }, nothing)
+      } catch {
+        // The store cannot write: no reader is told anything, and the grace begins anew after the next start.
+      }
+    })
+  }
+}
+
+function stop(context: Context, topic: Topic, streamId: string, reason: string | null): void {
+  const writer = topic.writers?.get(streamId)
+  const fence = topic.state.openStreams?.get(streamId)?.fence
+  const data = reason === null ? undefined : ({ tag: 'json', value: JSON.stringify({ reason }) } as const)
+  const told = new CallbackItem(() => {
+    if (writer !== undefined && !writer.detached) {
+      writer.client.notice(writer.handle, 'stopped', { streamId, fence, reason })
+    }
+  }, ignore)
+  appendStreamRecord(context, topic, { state: 'stopped', streamId, data }, told)
+  forgetWriter(topic, streamId)
+}
+
+function becomeWriter(topic: Topic, attachment: Attachment, streamId: string, fence: number): void {
+  const before = topic.writers?.get(streamId)
+  if (before !== undefined && before !== attachment) {
+    before.writes?.delete(streamId)
+    if (!before.detached) before.client.notice(before.handle, 'fenced', { streamId, fence })
+  }
+  topic.writers ??= new Map()
+  topic.writers.set(streamId, attachment)
+  topic.graces?.delete(streamId)
+  attachment.writes ??= new Set()
+  attachment.writes.add(streamId)
+  attachment.wrote = true
+}
+
+function checkRoom(topic: Topic, stream: StreamState | null): void {
+  const open = topic.state.openStreams?.size ?? 0
+  if (stream !== null || open < LIMITS.openStreamsPerTopic) return
+  throw new LitetopicError('LIMIT_EXCEEDED', `topic ${topic.name} has ${open} open streams, as many as it may`, {
+    limit: 'openStreamsPerTopic',
+    value: open + 1,
+    bound: LIMITS.openStreamsPerTopic,
+  })
+}
+
+/** The stream as it is now, also when it has just been opened or ended. */
+function current(topic: Topic, stream: StreamState | null, streamId: string): StreamState {
+  const { openStreams, recent, flushing } = topic.state
+  const now = openStreams?.get(streamId) ?? recent?.ended?.get(streamId) ?? flushing?.ended?.get(streamId) ?? stream
+  if (now === null) throw new LitetopicError('INTERNAL', `stream ${streamId} of topic ${topic.name} is known`)
+  return now
+}
+
+function ignore(): void {}

@@ -1,0 +1,151 @@
+/**
+ * One reader of a topic. While it has caught up and has credit, the committer hands it each batch; otherwise it keeps its
+ * position and reads from memory or the table until it has caught up again, so that a slow reader costs nothing.
+ */
+
+import { asLitetopicError, BatchReader, ByteReader, DELIVER_LIVE, LitetopicError } from '../protocol/index.ts'
+import { type Shard, SLAB_BYTES } from '../storage/index.ts'
+import type { Client } from './client.ts'
+import { coalesce } from './coalesce.ts'
+import type { CommitItem } from './commit-item.ts'
+import { endedError } from './outcomes.ts'
+import type { Attachment, Reader, Topic } from './topic.ts'
+
+/** Reads from memory before the loop gets its turn. */
+const READS_PER_TURN = 4
+
+export class Subscription implements Reader {
+  readonly attachment: Attachment
+  readonly id: number
+  /** Next offset to deliver. */
+  position: number
+  private credit: number
+  private readonly raw: boolean
+  private readonly shard: Shard<CommitItem>
+  /** Caught up: the committer delivers. */
+  private live = false
+  private pumping = false
+  closed = false
+  /** Told once when it has ended. */
+  onClose: () => void = () => undefined
+
+  constructor(
+    attachment: Attachment,
+    id: number,
+    position: number,
+    options: { raw: boolean; credit: number },
+    shard: Shard<CommitItem>,
+  ) {
+    this.attachment = attachment
+    this.id = id
+    this.position = position
+    this.raw = options.raw
+    this.credit = options.credit
+    this.shard = shard
+  }
+
+  private get topic(): Topic {
+    return this.attachment.topic
+  }
+
+  private get client(): Client {
+    return this.attachment.client
+  }
+
+  /** A batch at the end of the topic was committed: delivers it if this reader stands there and can take it. */
+  offer(position: number, size: number, base: number, next: number): void {
+    if (!this.live) return
+    if (this.position !== base || this.credit <= 0 || this.client.clogged) {
+      this.live = false
+      this.pump()
+      return
+    }
+    const from = position % SLAB_BYTES
+    this.client.deliver(this.id, DELIVER_LIVE, this.shard.slabAt(position), from, from + size)
+    this.position = next
+    this.credit -= size
+  }
+
+  /** The reader can take more. */
+  grant(bytes: number, maxBytes: number): void {
+    this.credit = Math.min(this.credit + bytes, maxBytes)
+    this.pump()
+  }
+
+  /** Reads on from the position until it has caught up or must wait for credit or for its socket. */
+  pump(): void {
+    if (this.pumping || this.live || this.closed) return
+    this.pumping = true
+    void this.catchUp().finally(() => {
+      this.pumping = false
+    })
+  }
+
+  /** Ends it; with an error, the reader is told why. */
+  close(error: LitetopicError | null): void {
+    if (this.closed) return
+    this.closed = true
+    this.live = false
+    this.attachment.subscriptions?.delete(this)
+    const { subscriptions } = this.topic
+    const at = subscriptions.indexOf(this)
+    if (at >= 0) subscriptions.splice(at, 1)
+    if (error !== null) this.client.endSubscription(this.id, error)
+    this.onClose()
+  }
+
+  private async catchUp(): Promise<void> {
+    const { state } = this.topic
+    try {
+      for (let reads = 1; !this.closed; reads++) {
+        if (this.credit <= 0) return
+        if (this.client.clogged) {
+          this.client.whenUnclogged(() => this.pump())
+          return
+        }
+        if (this.topic.ended !== null) throw this.topic.ended
+        if (this.position >= state.committedTo) {
+          this.live = true
+          return
+        }
+        if (this.position < state.firstOffset) throw endedError(this.topic, 'trimmed', this.shard.incarnation)
+        const memory = this.shard.readMemory(state, this.position)
+        this.send(memory ?? (await this.shard.readChunk(state, this.position)), state.committedTo)
+        if (memory !== null && reads % READS_PER_TURN === 0) await new Promise<void>((turn) => setImmediate(turn))
+      }
+    } catch (error) {
+      this.close(asLitetopicError(error))
+    }
+  }
+
+  private send(batches: Uint8Array, committedTo: number): void {
+    if (this.closed) return
+    const before = this.position
+    if (this.raw) this.sendRaw(batches, committedTo)
+    else {
+      coalesce(batches, this.position, committedTo, (bytes, from, to, next) => {
+        this.client.deliver(this.id, 0, bytes, from, to)
+        this.position = next
+        this.credit -= to - from
+        return this.credit > 0
+      })
+    }
+    if (this.position === before) {
+      throw new LitetopicError('STORE_CORRUPT', `topic ${this.topic.name} has no record at offset ${before}`, {
+        topic: this.topic.name,
+        offset: before,
+      })
+    }
+  }
+
+  private sendRaw(batches: Uint8Array, committedTo: number): void {
+    const batch = new BatchReader(new ByteReader(batches))
+    while (this.credit > 0 && batch.advance() && batch.base < committedTo) {
+      if (batch.next <= this.position) continue
+      if (batch.base > this.position) return
+      this.client.deliver(this.id, 0, batches, batch.start, batch.end)
+      this.position = batch.next
+      this.credit -= batch.end - batch.start
+    }
+  }
+}

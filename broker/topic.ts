@@ -1,0 +1,109 @@
+/**
+ * A resident topic: its state, who is attached, who reads and who writes it, and what is waiting for its turn. It does no
+ * I/O; operations change it, the committer tells it what is durable.
+ */
+
+import type { LitetopicError } from '../protocol/index.ts'
+import type { TopicState } from '../storage/index.ts'
+import type { Client } from './client.ts'
+
+/** A subscription, as the topic sees it. */
+export interface Reader {
+  /** A batch at the end of the topic was committed. */
+  offer(position: number, size: number, base: number, next: number): void
+  /** Ends it; with an error, the reader is told why. */
+  close(error: LitetopicError | null): void
+}
+
+/** One client's use of a topic, under a handle of the client's choosing. */
+export class Attachment {
+  readonly client: Client
+  readonly handle: number
+  readonly topic: Topic
+  /** Null on an attachment that may not write. */
+  readonly producerId: string | null
+  /** Does not hold the topic. */
+  readonly observe: boolean
+  /** Has written: holds the topic however long it is silent. */
+  wrote = false
+  detached = false
+  /** Ids of the streams it writes. */
+  writes: Set<string> | null = null
+  subscriptions: Set<Reader> | null = null
+
+  constructor(client: Client, handle: number, topic: Topic, producerId: string | null, observe: boolean) {
+    this.client = client
+    this.handle = handle
+    this.topic = topic
+    this.producerId = producerId
+    this.observe = observe
+  }
+}
+
+export class Topic {
+  readonly state: TopicState
+  readonly attachments = new Set<Attachment>()
+  /** All subscriptions, live ones and those that catch up. */
+  subscriptions: Reader[] = []
+  /** Writers of open streams that are connected, by stream id. */
+  writers: Map<string, Attachment> | null = null
+  /** Operations that wait for one that waits for the table; null when none does. */
+  private lane: (() => void | Promise<void>)[] | null = null
+  /** Monotonic time of the last operation, and when its linger ends; Infinity while attached. */
+  lastUsedMs: number
+  lingerUntilMs = Number.POSITIVE_INFINITY
+  /** Monotonic time for which the timers were told last. */
+  wakeAtMs = Number.POSITIVE_INFINITY
+  /** Open streams whose writer is gone, and when they are lost. */
+  graces: Map<string, number> | null = null
+  /** Set once the topic is deleted: why later operations fail. */
+  ended: LitetopicError | null = null
+
+  constructor(state: TopicState, nowMs: number) {
+    this.state = state
+    this.lastUsedMs = nowMs
+  }
+
+  get name(): string {
+    return this.state.name
+  }
+
+  /** Attachments that hold the topic. */
+  get holders(): number {
+    let holders = 0
+    for (const attachment of this.attachments) if (!attachment.observe) holders++
+    return holders
+  }
+
+  isLive(streamId: string): boolean {
+    return this.writers?.has(streamId) ?? false
+  }
+
+  /**
+   * Runs an operation in its turn: at once if no other waits for the table, which is nearly always. An operation that
+   * returns a promise makes later ones wait. It must not reject.
+   */
+  run(operation: () => void | Promise<void>): void {
+    if (this.lane !== null) {
+      this.lane.push(operation)
+      return
+    }
+    const result = operation()
+    if (result === undefined) return
+    this.lane = []
+    void result.then(() => this.drain())
+  }
+
+  get busy(): boolean {
+    return this.lane !== null
+  }
+
+  private async drain(): Promise<void> {
+    for (;;) {
+      const operation = this.lane?.shift()
+      if (operation === undefined) break
+      await operation()
+    }
+    this.lane = null
+  }
+}

@@ -1,0 +1,17 @@
+/** Operations that answer with a promise, each in its turn on its topic. */
+
+import { asLitetopicError, type LitetopicError } from '../protocol/index.ts'
+import type { Topic } from './topic.ts'
+
+/**
+ * Runs the operation in its turn. It answers through `resolve` or `reject`, perhaps only after a commit, when its turn is
+ * long over; what it throws rejects.
+ */
+export function inTurn<T>(
+  topic: Topic,
+  operation: (resolve: (value: T) => void, reject: (error: LitetopicError) => void) => Promise<void>,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    topic.run(() => operation(resolve, reject).catch((error: unknown) => reject(asLitetopicError(error))))
+  })
+}

@@ -1,0 +1,381 @@
+/**
+ * The connection to a broker as the rest of the client sees it: there when wanted, replaced when lost. Carries out what
+ * reconnect.ts decides, gives frames to whom they concern, and flushes what has been written once per turn of the event loop.
+ */
+
+import {
+  type AckEntry,
+  BatchReader,
+  ByteReader,
+  DOWN,
+  type Down,
+  type DownFrame,
+  LIMITS,
+  LitetopicError,
+  type ReplyOf,
+  type RequestType,
+  readAckEntry,
+  type UpFrame,
+} from '../protocol/index.ts'
+import type { Clock } from './clock.ts'
+import { type Exchange, ExchangeTable, RequestQueue } from './exchange.ts'
+import { brokerError, Link } from './link.ts'
+import { Account } from './operation.ts'
+import {
+  type ConnectionState,
+  NOT_CONNECTED,
+  type ReconnectAction,
+  type ReconnectEvent,
+  type ReconnectOptions,
+  step,
+} from './reconnect.ts'
+import { Slots } from './slots.ts'
+import type { SocketFactory } from './socket.ts'
+
+/** An attachment, as a connection sees it. */
+export interface Attached {
+  /** Set while the connection has it on its list of those with something to send. */
+  dirty: boolean
+  /** There is a new connection: attach on it. */
+  welcomed(): void
+  /** The connection is gone. */
+  lost(): void
+  /** Hand what can be sent to the link. */
+  flush(link: Link): void
+  acknowledged(producerEpoch: number, sequence: number, base: number): void
+  refused(producerEpoch: number, sequence: number, error: LitetopicError): void
+  notice(frame: Down<typeof DOWN.notice>): void
+  /** May those who wait for room go on? If so they have been told. */
+  letIn(): boolean
+  drained(): Promise<void>
+  /** It is over, for this reason. */
+  fail(error: LitetopicError): void
+}
+
+/** A subscription, as a connection sees it. */
+export interface Subscribed {
+  deliver(batch: BatchReader, flags: number): void
+  /** All deliveries of one message have been made. */
+  delivered(): void
+  ended(error: LitetopicError): void
+}
+
+export interface ConnectionSetup {
+  readonly url: string
+  readonly token: string | (() => string | Promise<string>) | undefined
+  readonly clock: Clock
+  readonly openSocket: SocketFactory
+  readonly reconnect: ReconnectOptions
+}
+
+/** While the network is behind, packing is tried again after this. */
+const CONGESTED_MS = 4
+
+export class Connection {
+  readonly clock: Clock
+  readonly account = new Account()
+  readonly attachments = new Slots<Attached>(LIMITS.handlesPerConnection, 'handlesPerConnection')
+  readonly subscriptions = new Slots<Subscribed>(LIMITS.subscriptionsPerConnection - 1, 'subscriptionsPerConnection')
+  /** Of the store, as last told. */
+  incarnation = ''
+  /** Why it is closed for good, or null. */
+  failure: LitetopicError | null = null
+  /** Why the last attempt or connection ended, or null. */
+  lastError: LitetopicError | null = null
+  /** Bytes written since the last flush. */
+  unflushed = 0
+  private readonly setup: ConnectionSetup
+  private readonly listeners = new Set<(state: ConnectionState) => void>()
+  private readonly requests = new RequestQueue((exchange) => this.sendLoose(exchange))
+  private readonly exchanges = new ExchangeTable()
+  private readonly inRoom = new Set<Attached>()
+  private readonly ack: AckEntry = { handle: 0, producerEpoch: 0, sequence: 0, base: 0 }
+  private reconnect = NOT_CONNECTED
+  /** The present link, and whether the broker has welcomed it. */
+  private link: Link | null = null
+  private open = false
+  private dials = 0
+  private timer: unknown
+  private dirty: Attached[] = []
+  private woken: Subscribed[] = []
+  private scheduled = false
+  private congested = false
+  private readonly whenDropped: (() => void)[] = []
+
+  constructor(setup: ConnectionSetup) {
+    this.setup = setup
+    this.clock = setup.clock
+  }
+
+  get state(): ConnectionState {
+    return this.reconnect.phase
+  }
+
+  /** Is there a connection that requests can be sent on? */
+  get isOpen(): boolean {
+    return this.open
+  }
+
+  /** Called with every new state, not within the call that changes it; returns what ends that. */
+  onState(listener: (state: ConnectionState) => void): () => void {
+    this.listeners.add(listener)
+    return () => void this.listeners.delete(listener)
+  }
+
+  /** Asks something that does not belong to an attachment, for as long as it takes. */
+  ask<R extends RequestType>(type: R, frame: (request: number) => UpFrame): Promise<ReplyOf<R>> {
+    if (this.failure !== null) return Promise.reject(this.failure)
+    return this.requests.ask(type, frame)
+  }
+
+  /** Connects unless it has. */
+  want(): void {
+    this.apply({ type: 'wanted' })
+  }
+
+  /** Sends a request now. Only while it is open. */
+  exchange(exchange: Exchange): void {
+    this.frame(this.exchanges.begin(exchange))
+  }
+
+  /** Sends a frame with the next flush. Only while it is open. */
+  frame(frame: UpFrame): void {
+    this.link?.frame(frame)
+    this.schedule()
+  }
+
+  /** The attachment has something to send. */
+  mark(attached: Attached): void {
+    if (attached.dirty) return
+    attached.dirty = true
+    this.dirty.push(attached)
+    this.schedule()
+  }
+
+  /** So much more was written; sends at once what makes a full message. */
+  wrote(bytes: number): void {
+    this.unflushed += bytes
+    if (this.unflushed >= LIMITS.clientMessageBytes) this.flush()
+  }
+
+  /** Calls `letIn` of the attachment until it returns true, whenever something was acknowledged. */
+  waitForRoom(attached: Attached): void {
+    this.inRoom.add(attached)
+  }
+
+  /** The attachment is no more. */
+  forget(attached: Attached, handle: number): void {
+    this.inRoom.delete(attached)
+    this.attachments.remove(handle)
+  }
+
+  /** The subscription has something to say at the end of the message. */
+  wake(subscribed: Subscribed): void {
+    this.woken.push(subscribed)
+  }
+
+  /** Waits up to closeFlushMs for what has been written, then ends everything. Rejects if something was not acknowledged. */
+  async close(): Promise<void> {
+    if (this.failure !== null) return
+    const drained = Promise.all([...this.attachments].map((attached) => attached.drained()))
+    let timer: unknown
+    const late = new Promise<void>((resolve) => {
+      timer = this.clock.setTimeout(resolve, LIMITS.closeFlushMs)
+    })
+    try {
+      // A failure shows below, where everything that is left is told.
+      await Promise.race([drained, late]).catch(() => {})
+      const dropped = this.link === null ? Promise.resolve() : new Promise<void>((r) => this.whenDropped.push(r))
+      this.shut(new LitetopicError('CONNECTION_CLOSED', 'the client was closed'))
+      await Promise.race([dropped, late])
+      this.link?.terminate(new LitetopicError('CONNECTION_CLOSED', 'the client was closed'))
+      await drained
+    } finally {
+      this.clock.clearTimeout(timer)
+    }
+  }
+
+  private sendLoose(exchange: Exchange): boolean {
+    this.want()
+    if (!this.open) return false
+    this.exchange(exchange)
+    return true
+  }
+
+  private schedule(): void {
+    if (this.scheduled || !this.open) return
+    this.scheduled = true
+    this.clock.soon(() => {
+      this.scheduled = false
+      this.flush()
+    })
+  }
+
+  private flush(): void {
+    const { link } = this
+    if (link === null || !this.open || this.congested) return
+    if (link.congested) {
+      this.congested = true
+      this.clock.setTimeout(() => {
+        this.congested = false
+        this.flush()
+      }, CONGESTED_MS)
+      return
+    }
+    this.unflushed = 0
+    const { dirty } = this
+    if (dirty.length > 0) {
+      this.dirty = []
+      for (const attached of dirty) {
+        attached.dirty = false
+        attached.flush(link)
+      }
+    }
+    link.send()
+  }
+
+  private apply(event: ReconnectEvent): void {
+    const before = this.reconnect.phase
+    const { state, actions } = step(this.reconnect, event, this.setup.reconnect)
+    this.reconnect = state
+    for (const action of actions) this.act(action)
+    if (state.phase === before) return
+    for (const listener of this.listeners) queueMicrotask(() => listener(state.phase))
+  }
+
+  private act(action: ReconnectAction): void {
+    switch (action.type) {
+      case 'open':
+        void this.dial()
+        return
+      case 'wait':
+        this.timer = this.clock.setTimeout(() => this.apply({ type: 'timer' }), action.ms)
+        return
+      case 'cancelWait':
+        return this.clock.clearTimeout(this.timer)
+      case 'drop':
+        this.dials++
+        return this.link?.close()
+    }
+  }
+
+  private async dial(): Promise<void> {
+    const dial = ++this.dials
+    const { token: source, openSocket, url, clock } = this.setup
+    try {
+      const token = typeof source === 'function' ? await source() : source
+      if (dial !== this.dials) return
+      const link = new Link(openSocket, url, token, clock, {
+        welcomed: (welcome) => this.welcomed(welcome.incarnation),
+        frame: (frame) => this.receive(frame),
+        messageDone: () => this.messageDone(),
+        closed: (error) => this.closed(link, error),
+      })
+      this.link = link
+    } catch (error) {
+      if (dial !== this.dials) return
+      this.dropped(asUnreachable(error, url))
+    }
+  }
+
+  private welcomed(incarnation: string): void {
+    this.incarnation = incarnation
+    this.open = true
+    this.apply({ type: 'welcomed', nowMs: this.clock.nowMs() })
+    for (const attached of this.attachments) attached.welcomed()
+    this.requests.resume()
+    this.schedule()
+  }
+
+  private closed(link: Link, error: LitetopicError): void {
+    if (this.link !== link) return
+    this.link = null
+    this.open = false
+    for (const done of this.whenDropped.splice(0)) done()
+    this.dropped(error)
+  }
+
+  private dropped(error: LitetopicError): void {
+    const wasOpen = this.reconnect.phase === 'open'
+    this.lastError = error
+    this.exchanges.lost()
+    if (this.isFinal(error, wasOpen)) return this.shut(error)
+    if (wasOpen) for (const attached of this.attachments) attached.lost()
+    this.apply({ type: 'dropped', nowMs: this.clock.nowMs(), random: this.clock.random() })
+  }
+
+  /** A token that has run out can be replaced if there is a function to ask; one that was never good cannot. */
+  private isFinal(error: LitetopicError, wasOpen: boolean): boolean {
+    if (error.code === 'VERSION_MISMATCH') return true
+    return error.code === 'ACCESS_DENIED' && !(wasOpen && typeof this.setup.token === 'function')
+  }
+
+  private shut(error: LitetopicError): void {
+    if (this.failure !== null) return
+    this.failure = error
+    this.open = false
+    this.apply({ type: 'close' })
+    for (const attached of this.attachments) attached.fail(error)
+    this.requests.fail(error)
+  }
+
+  private receive(frame: DownFrame): void {
+    switch (frame[0]) {
+      case DOWN.ack:
+        return this.receiveAcks(frame[1])
+      case DOWN.deliver:
+        return this.receiveDeliveries(frame[1])
+      case DOWN.reply:
+      case DOWN.error:
+      case DOWN.moved:
+        return this.exchanges.settle(frame)
+      case DOWN.refuse:
+        return this.attachments.get(frame[1])?.refused(frame[2], frame[3], brokerError(frame[4], frame[5], frame[6]))
+      case DOWN.subscriptionEnd:
+        return this.subscriptions.get(frame[1])?.ended(brokerError(frame[2], frame[3], frame[4]))
+      case DOWN.notice:
+        return this.attachments.get(frame[1])?.notice(frame)
+      case DOWN.goaway: {
+        const { minDelayMs: minMs = 0, maxDelayMs: maxMs = minMs } = frame[2]
+        return this.apply({ type: 'goaway', minMs, maxMs })
+      }
+    }
+  }
+
+  private receiveAcks(bytes: Uint8Array): void {
+    const reader = new ByteReader(bytes)
+    const { ack } = this
+    while (!reader.done) {
+      readAckEntry(reader, ack)
+      this.attachments.get(ack.handle)?.acknowledged(ack.producerEpoch, ack.sequence, ack.base)
+    }
+  }
+
+  private receiveDeliveries(bytes: Uint8Array): void {
+    const reader = new ByteReader(bytes)
+    const batch = new BatchReader(reader)
+    while (!reader.done) {
+      const subscription = this.subscriptions.get(reader.varint())
+      const flags = reader.varint()
+      if (!batch.advance()) throw new LitetopicError('BAD_FRAME', 'a delivery without a batch')
+      subscription?.deliver(batch, flags)
+    }
+  }
+
+  private messageDone(): void {
+    const { woken } = this
+    if (woken.length > 0) {
+      this.woken = []
+      for (const subscribed of woken) subscribed.delivered()
+    }
+    if (this.inRoom.size > 0 && this.account.bytes <= LIMITS.connectionBufferBytes) {
+      for (const attached of this.inRoom) if (attached.letIn()) this.inRoom.delete(attached)
+    }
+  }
+}
+
+function asUnreachable(error: unknown, url: string): LitetopicError {
+  if (error instanceof LitetopicError) return error
+  const why = error instanceof Error ? error.message : String(error)
+  return new LitetopicError('BROKER_UNREACHABLE', `no connection to ${url}: ${why}`, {}, error)
+}

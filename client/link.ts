@@ -1,0 +1,206 @@
+/**
+ * One connection, from opening the socket to its end: says hello, packs what is to be sent into few messages, decodes what
+ * comes, and notices when the other side has gone silent. Knows nothing of sessions.
+ */
+
+import {
+  asLitetopicError,
+  beginBytesFrame,
+  ByteWriter,
+  DOWN,
+  type DownFrame,
+  decodeDown,
+  encodeFrame,
+  endBytesFrame,
+  isErrorCode,
+  LIMITS,
+  LitetopicError,
+  PROTOCOL_VERSION,
+  UP,
+  type UpFrame,
+  type Welcome,
+  writeAppendEntry,
+} from '../protocol/index.ts'
+import type { Clock } from './clock.ts'
+import type { Operation } from './operation.ts'
+import type { Socket, SocketFactory } from './socket.ts'
+
+export interface LinkEvents {
+  /** From here on frames may be sent. */
+  welcomed(welcome: Welcome): void
+  /** Every frame but welcome and what is about the connection itself. */
+  frame(frame: DownFrame): void
+  /** All frames of one message have been told. */
+  messageDone(): void
+  /** Once, at the end, with the broker's reason or BROKER_UNREACHABLE. */
+  closed(error: LitetopicError): void
+}
+
+/** What hello says of the client. */
+const CLIENT_NAME = 'litetopic-ts'
+
+/** Asks for an answer, any answer: browsers cannot ping. No request and no subscription has these numbers. */
+export const PROBE_REQUEST = 0xffff_ffff
+const PROBE: UpFrame = [UP.unsubscribe, PROBE_REQUEST, LIMITS.subscriptionsPerConnection - 1]
+
+export class Link {
+  private readonly events: LinkEvents
+  private readonly clock: Clock
+  private readonly socket: Socket
+  private readonly out = new ByteWriter(LIMITS.clientMessageBytes * 2)
+  /** Where the open append frame begins in `out`, or -1. */
+  private appendFrom = -1
+  private welcomed = false
+  private over = false
+  private reason: LitetopicError | null = null
+  private lastReceivedMs: number
+  private timer: unknown
+
+  /** Opens the socket; throws what the factory throws. */
+  constructor(openSocket: SocketFactory, url: string, token: string | undefined, clock: Clock, events: LinkEvents) {
+    this.events = events
+    this.clock = clock
+    this.lastReceivedMs = clock.nowMs()
+    this.socket = openSocket(url, {
+      opened: () => {
+        this.frame([UP.hello, PROTOCOL_VERSION, { token, client: CLIENT_NAME }])
+        this.send()
+      },
+      message: (bytes) => this.receive(bytes),
+      closed: (why) => this.end(new LitetopicError('BROKER_UNREACHABLE', `the connection to ${url} is lost: ${why}`)),
+    })
+    this.timer = clock.setTimeout(() => this.giveUp('it did not answer the hello'), LIMITS.helloMs)
+  }
+
+  /** Has the network fallen behind? Then packing waits, so that what waits can still be put together. */
+  get congested(): boolean {
+    return this.socket.bufferedBytes > LIMITS.clientSocketBytes
+  }
+
+  /** Is there something that `send` would send? */
+  get pending(): boolean {
+    return this.out.length > 0
+  }
+
+  frame(frame: UpFrame): void {
+    this.endAppends()
+    this.out.raw(encodeFrame(frame))
+    if (this.out.length >= LIMITS.clientMessageBytes) this.send()
+  }
+
+  append(handle: number, producerEpoch: number, operation: Operation): void {
+    const { out } = this
+    if (this.appendFrom < 0) this.appendFrom = beginBytesFrame(out, UP.append)
+    const { records } = operation
+    writeAppendEntry(
+      out,
+      handle,
+      producerEpoch,
+      operation.sequence,
+      operation.fence,
+      operation.count,
+      records.bytes,
+      records.length,
+    )
+    if (out.length >= LIMITS.clientMessageBytes) this.send()
+  }
+
+  /** Sends what has been packed. */
+  send(): void {
+    if (this.out.length === 0 || this.over) return
+    this.endAppends()
+    this.socket.send(this.out.view())
+    this.out.reset()
+  }
+
+  /** Closes in good order; `closed` follows. */
+  close(): void {
+    this.send()
+    this.socket.close()
+  }
+
+  /** Drops the connection; `closed` is called before this returns. */
+  terminate(error: LitetopicError): void {
+    this.end(error)
+    this.socket.terminate()
+  }
+
+  private endAppends(): void {
+    if (this.appendFrom < 0) return
+    endBytesFrame(this.out, this.appendFrom)
+    this.appendFrom = -1
+  }
+
+  private receive(bytes: Uint8Array): void {
+    if (this.over) return
+    this.lastReceivedMs = this.clock.nowMs()
+    try {
+      for (const frame of decodeDown(bytes)) {
+        this.handle(frame)
+        if (this.over) return
+      }
+    } catch (error) {
+      return this.terminate(asLitetopicError(error))
+    }
+    if (this.welcomed) this.events.messageDone()
+  }
+
+  private handle(frame: DownFrame): void {
+    switch (frame[0]) {
+      case DOWN.welcome:
+        return this.welcome(frame[1], frame[2])
+      case DOWN.error:
+        if (frame[1] === PROBE_REQUEST) return
+        if (frame[1] !== 0) break
+        this.reason = brokerError(frame[2], frame[3], frame[4])
+        // The broker closes behind it; this makes sure of it.
+        return this.socket.close()
+      case DOWN.reply:
+        if (frame[1] === PROBE_REQUEST) return
+    }
+    if (!this.welcomed) throw new LitetopicError('BAD_FRAME', 'a frame before welcome')
+    this.events.frame(frame)
+  }
+
+  private welcome(version: number, welcome: Welcome): void {
+    if (version !== PROTOCOL_VERSION) {
+      throw new LitetopicError('VERSION_MISMATCH', `the broker speaks version ${version}, not ${PROTOCOL_VERSION}`)
+    }
+    if (this.welcomed) throw new LitetopicError('BAD_FRAME', 'a second welcome')
+    this.welcomed = true
+    this.clock.clearTimeout(this.timer)
+    this.watch(welcome.pingMs ?? LIMITS.pingMs)
+    this.events.welcomed(welcome)
+  }
+
+  /** Asks a silent peer for an answer after `pingMs`, and gives it up after twice that. */
+  private watch(pingMs: number): void {
+    this.timer = this.clock.setTimeout(() => {
+      const silentMs = this.clock.nowMs() - this.lastReceivedMs
+      if (silentMs >= 2 * pingMs) return this.giveUp(`it was silent for ${Math.round(silentMs)} ms`)
+      if (silentMs >= pingMs) {
+        this.frame(PROBE)
+        this.send()
+      }
+      this.watch(pingMs)
+    }, pingMs)
+  }
+
+  private giveUp(why: string): void {
+    this.terminate(new LitetopicError('BROKER_UNREACHABLE', `the broker is given up: ${why}`))
+  }
+
+  private end(error: LitetopicError): void {
+    if (this.over) return
+    this.over = true
+    this.clock.clearTimeout(this.timer)
+    this.events.closed(this.reason ?? error)
+  }
+}
+
+/** An error as a broker tells it; a code of a later version becomes INTERNAL with the code in its details. */
+export function brokerError(code: string, message: string, details: unknown): LitetopicError {
+  const plain = (typeof details === 'object' && details !== null ? details : {}) as Readonly<Record<string, unknown>>
+  if (isErrorCode(code)) return new LitetopicError(code, message, plain)
+  return new LitetopicError('INTERNAL', message, { ...plain, code })
+}

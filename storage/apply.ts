@@ -1,0 +1,69 @@
+/**
+ * What each journal operation does to the state of its topic. The same functions run when an operation is assigned and
+ * when the journal is replayed, so that both give the same state.
+ */
+
+import { invariant, LIMITS } from '../protocol/index.ts'
+import { addEffects } from './effects.ts'
+import type { TopicPolicy } from './operations.ts'
+import type { TopicState } from './topic-state.ts'
+
+/** Records were appended: `position` is where their batch lies, `slot` the producer's or -1. */
+export function applyAppend(
+  state: TopicState,
+  slot: number,
+  sequence: number,
+  base: number,
+  count: number,
+  timeMs: number,
+  position: number,
+  size: number,
+): void {
+  invariant(base === state.nextOffset, `the offsets of ${state.name} have no gap`)
+  state.nextOffset = base + count
+  if (timeMs > state.lastAppendMs) state.lastAppendMs = timeMs
+  state.bytes += size
+  state.tail.push(position)
+  state.tailBytes += size
+  if (slot >= 0) applySequence(state, slot, sequence, base, timeMs)
+}
+
+/** What the records of a batch change besides the log. */
+export function applyEffects(
+  state: TopicState,
+  records: Uint8Array,
+  from: number,
+  to: number,
+  base: number,
+  slot: number,
+): void {
+  state.recent ??= {}
+  addEffects(state, state.recent, records, from, to, base, slot)
+}
+
+export function applyProducer(state: TopicState, slot: number, id: string, epoch: number, timeMs: number): void {
+  state.producers ??= []
+  while (state.producers.length < slot) state.producers.push(null)
+  state.producers[slot] = { id, epoch, sequence: -1, lastUsedMs: timeMs, bases: [] }
+}
+
+export function applySequence(state: TopicState, slot: number, sequence: number, base: number, timeMs: number): void {
+  const producer = state.producers?.[slot]
+  invariant(producer, `producer slot ${slot} of ${state.name} is taken`)
+  invariant(sequence === producer.sequence + 1, `the sequences of a producer of ${state.name} have no gap`)
+  producer.sequence = sequence
+  producer.lastUsedMs = timeMs
+  if (producer.bases.length >= LIMITS.appendsInFlight) producer.bases.shift()
+  producer.bases.push(base)
+}
+
+export function applyTrim(state: TopicState, firstOffset: number, freedBytes: number): void {
+  invariant(firstOffset <= state.nextOffset, `${state.name} is trimmed within its log`)
+  if (firstOffset <= state.firstOffset) return
+  state.firstOffset = firstOffset
+  state.bytes -= freedBytes
+}
+
+export function applyPolicy(state: TopicState, policy: TopicPolicy): void {
+  state.policy = { ...state.policy, ...policy }
+}

@@ -1,0 +1,323 @@
+/**
+ * Group commit: operations of all topics are written into one journal entry in memory, and while one commit is under way
+ * the next one gathers. An item given with an operation comes back when its commit is durable, or with the error.
+ */
+
+import { ByteWriter, invariant, LIMITS, LitetopicError, pack, writeBatchHeader } from '../protocol/index.ts'
+import { ENTRY_HEADER_BYTES, OPERATION, type OperationBody, writeEntryHeader } from './operations.ts'
+import { SLAB_BYTES, type Slabs } from './slabs.ts'
+import type { Journal } from './store.ts'
+import { EPOCHS_PER_COMMIT, type TopicState } from './topic-state.ts'
+
+/** Entries handed to the store at once. */
+const ENTRIES_PER_APPEND = 4
+
+/** More than an append, and an introduction before it, need beside the records. */
+const OPERATION_OVERHEAD_BYTES = 1024
+
+export interface CommitListener<Item> {
+  /** The commit of these items is durable. */
+  committed(items: readonly Item[]): void
+  /** The commit of these items failed, and so will every later one. */
+  failed(items: readonly Item[], error: LitetopicError): void
+}
+
+interface Gathered<Item> {
+  readonly number: number
+  readonly start: number
+  end: number
+  operations: number
+  creates: number
+  items: Item[]
+}
+
+export class CommitLog<Item> {
+  private readonly journal: Journal
+  readonly slabs: Slabs
+  private readonly listener: CommitListener<Item>
+  private readonly writer = new ByteWriter(0)
+  private gathering: Gathered<Item> | null = null
+  private sealed: Gathered<Item>[] = []
+  private underWay: Gathered<Item>[] = []
+  private committing = false
+  private scheduled = false
+  private error: LitetopicError | null = null
+  private waiting: { number: number; resolve: () => void; reject: (error: LitetopicError) => void }[] = []
+  private nextNumber: number
+  /** Number of the newest durable commit. */
+  durable: number
+  /** Operations and bytes written since the journal was truncated: { commit number, position, operations so far }. */
+  private readonly extents: { number: number; start: number; operations: number }[] = []
+  private operationsTotal = 0
+  /** Bytes gathered or being committed. */
+  uncommittedBytes = 0
+
+  constructor(journal: Journal, slabs: Slabs, listener: CommitListener<Item>) {
+    this.journal = journal
+    this.slabs = slabs
+    this.listener = listener
+    this.durable = journal.last
+    this.nextNumber = journal.last + 1
+  }
+
+  /** Number of the commit that the next operation will be part of, given the bytes it needs. */
+  get number(): number {
+    return this.gathering?.number ?? this.nextNumber
+  }
+
+  /** Operations already in that commit. */
+  get index(): number {
+    return this.gathering?.operations ?? 0
+  }
+
+  /** Throws STORE_UNAVAILABLE after a failed commit. Call before changing any state. */
+  check(): void {
+    if (this.error !== null) throw this.error
+  }
+
+  /**
+   * Writes an append: the envelope and the records, copied from `source[from, to)`. Returns the position of its batch;
+   * its size is in `batchBytes`.
+   */
+  append(
+    state: TopicState,
+    slot: number,
+    sequence: number,
+    flags: number,
+    count: number,
+    timeMs: number,
+    source: Uint8Array,
+    from: number,
+    to: number,
+    item: Item | null,
+    principal?: string,
+  ): number {
+    const size = to - from
+    const gathering = this.begin(state, size + OPERATION_OVERHEAD_BYTES)
+    const out = this.writer
+    out.bytes[out.length++] = OPERATION.append
+    out.varint(state.epoch)
+    out.varint(slot + 1)
+    out.varint(sequence)
+    out.bytes[out.length++] = flags
+    const start = out.length
+    const envelope = principal === undefined ? undefined : { principal }
+    writeBatchHeader(out, 1, state.nextOffset, count, timeMs, size, envelope)
+    out.slice(source, from, to)
+    this.batchBytes = out.length - start
+    if (item !== null) gathering.items.push(item)
+    this.finish(gathering)
+    return this.slabBase + start
+  }
+
+  /** Bytes of the batch written last. */
+  batchBytes = 0
+  private slabBase = 0
+
+  /** Writes any other operation on the topic. */
+  write<K extends keyof OperationBody>(state: TopicState, type: K, body: OperationBody[K], item: Item | null): void {
+    const packed = pack(body)
+    const gathering = this.begin(type === 'create' ? null : state, packed.length + OPERATION_OVERHEAD_BYTES)
+    this.put(type, packed)
+    if (item !== null) gathering.items.push(item)
+    this.finish(gathering)
+    if (type === 'create') {
+      state.introduced = true
+      this.mark(state)
+    }
+  }
+
+  /** Reserves the epoch of a topic that is about to be created by the next `write`. */
+  nextEpoch(): number {
+    if (this.gathering !== null && this.gathering.creates >= EPOCHS_PER_COMMIT) this.seal()
+    const gathering = this.begin(null, 1024)
+    return gathering.number * EPOCHS_PER_COMMIT + gathering.creates++
+  }
+
+  /** Gives the item back when all that was written so far is durable; at once if it is. */
+  afterCommit(item: Item): void {
+    this.check()
+    const newest = this.gathering ?? this.sealed.at(-1) ?? this.underWay.at(-1)
+    if (newest === undefined) this.listener.committed([item])
+    else newest.items.push(item)
+  }
+
+  /** Resolves when the commit of that number is durable. */
+  whenDurable(number: number): Promise<void> {
+    if (number <= this.durable) return Promise.resolve()
+    if (this.error !== null) return Promise.reject(this.error)
+    return new Promise((resolve, reject) => this.waiting.push({ number, resolve, reject }))
+  }
+
+  /** Notes an entry that replay found, so that the journal's budget counts it. */
+  noteReplayed(number: number, start: number, operations: number): void {
+    this.extents.push({ number, start, operations })
+    this.operationsTotal += operations
+  }
+
+  /** How full the journal is against its budget, 1 being full. */
+  get fullness(): number {
+    const first = this.extents[0]
+    if (first === undefined) return 0
+    const bytes = this.slabs.position - first.start
+    return Math.max(bytes / LIMITS.journalBytes, this.operationsTotal / LIMITS.journalOperations)
+  }
+
+  /** Forgets the entries up to `number`: their effects are in the table and synced. */
+  async truncate(number: number): Promise<void> {
+    let dropped = 0
+    for (const extent of this.extents) {
+      if (extent.number > number) break
+      this.operationsTotal -= extent.operations
+      dropped++
+    }
+    if (dropped === 0) return
+    this.extents.splice(0, dropped)
+    this.slabs.release(this.extents[0]?.start ?? this.slabs.position)
+    await this.journal.truncate(number)
+  }
+
+  /** Resolves when all that was written is durable, or failed. */
+  async drain(): Promise<void> {
+    if (this.gathering !== null || this.sealed.length > 0 || this.underWay.length > 0) {
+      await this.whenDurable(this.gathering?.number ?? this.nextNumber - 1)
+    }
+  }
+
+  private begin(state: TopicState | null, bytes: number): Gathered<Item> {
+    this.check()
+    let gathering = this.gathering
+    if (gathering !== null && this.writer.length + bytes > gathering.end) {
+      this.seal()
+      gathering = null
+    }
+    gathering ??= this.open()
+    if (state !== null && !state.introduced) this.introduce(state)
+    if (state !== null) this.mark(state)
+    return gathering
+  }
+
+  private open(): Gathered<Item> {
+    this.slabs.makeRoom()
+    const start = this.slabs.position
+    this.slabBase = Math.floor(start / SLAB_BYTES) * SLAB_BYTES
+    this.writer.bytes = this.slabs.at(start)
+    this.writer.length = start - this.slabBase + ENTRY_HEADER_BYTES
+    // While gathering, `end` is the bound within the slab; once sealed, where the entry ends.
+    const end = start - this.slabBase + LIMITS.journalEntryBytes
+    this.gathering = { number: this.nextNumber++, start, end, operations: 0, creates: 0, items: [] }
+    if (!this.scheduled) {
+      this.scheduled = true
+      setImmediate(() => {
+        this.scheduled = false
+        void this.run()
+      })
+    }
+    return this.gathering
+  }
+
+  private introduce(state: TopicState): void {
+    this.put('introduce', pack([state.epoch, state.name]))
+    const gathering = this.gathering
+    invariant(gathering !== null, 'an entry is gathering')
+    gathering.operations++
+    state.introduced = true
+  }
+
+  private put(type: keyof typeof OPERATION, packed: Uint8Array): void {
+    this.writer.u8(OPERATION[type])
+    this.writer.varint(packed.length)
+    this.writer.raw(packed)
+  }
+
+  private mark(state: TopicState): void {
+    if (state.dirtySince !== 0) return
+    state.dirtySince = this.number
+    this.onDirty(state)
+  }
+
+  /** Told when a topic has its first operation that is not in the table. */
+  onDirty: (state: TopicState) => void = () => undefined
+
+  private finish(gathering: Gathered<Item>): void {
+    gathering.operations++
+    const position = this.slabBase + this.writer.length
+    this.uncommittedBytes += position - this.slabs.position
+    this.slabs.position = position
+  }
+
+  private seal(): void {
+    const gathering = this.gathering
+    if (gathering === null) return
+    const length = this.writer.length
+    gathering.end = this.slabBase + length
+    const from = gathering.start - this.slabBase
+    writeEntryHeader(this.slabs.at(gathering.start), from, length, gathering.number, gathering.operations)
+    this.slabs.position = gathering.end
+    this.noteReplayed(gathering.number, gathering.start, gathering.operations)
+    this.sealed.push(gathering)
+    this.gathering = null
+  }
+
+  /** Commits until nothing is left. One at a time: the store takes one write after the other anyway. */
+  private async run(): Promise<void> {
+    if (this.committing) return
+    this.committing = true
+    try {
+      while (this.error === null) {
+        if (this.sealed.length === 0) this.seal()
+        if (this.sealed.length === 0) break
+        const batch = this.sealed.splice(0, ENTRIES_PER_APPEND)
+        await this.commit(batch)
+      }
+    } finally {
+      this.committing = false
+    }
+  }
+
+  private async commit(batch: Gathered<Item>[]): Promise<void> {
+    const first = batch[0] as Gathered<Item>
+    this.underWay = batch
+    const entries = batch.map((entry) => {
+      const slab = this.slabs.at(entry.start)
+      const from = entry.start % SLAB_BYTES
+      return slab.subarray(from, from + entry.end - entry.start)
+    })
+    try {
+      await this.journal.append(first.number, entries)
+    } catch (error) {
+      this.fail(batch, error)
+      return
+    }
+    this.underWay = []
+    for (const entry of batch) {
+      this.durable = entry.number
+      this.uncommittedBytes -= entry.end - entry.start
+      this.listener.committed(entry.items)
+    }
+    this.wake()
+  }
+
+  private wake(): void {
+    if (this.waiting.length === 0) return
+    const ready = this.waiting.filter((wait) => wait.number <= this.durable)
+    this.waiting = this.waiting.filter((wait) => wait.number > this.durable)
+    for (const wait of ready) wait.resolve()
+  }
+
+  private fail(batch: Gathered<Item>[], cause: unknown): void {
+    const error =
+      cause instanceof LitetopicError
+        ? cause
+        : new LitetopicError('STORE_UNAVAILABLE', 'the journal cannot be written', {}, cause)
+    this.error = error
+    this.seal()
+    const lost = [...batch, ...this.sealed.splice(0)]
+    this.uncommittedBytes = 0
+    this.listener.failed(
+      lost.flatMap((entry) => entry.items),
+      error,
+    )
+    for (const wait of this.waiting.splice(0)) wait.reject(error)
+  }
+}

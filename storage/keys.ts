@@ -1,0 +1,127 @@
+/**
+ * Keys of the table: an index byte, then fields whose bytes sort as their values do. See FORMAT.md, Keys.
+ * Numbers are 7 bytes, most significant first (53 bits); names are UTF-8, and end a key or are closed by a zero byte.
+ */
+
+import { INDEX, type TableRange } from './store.ts'
+
+const NUMBER_BYTES = 7
+const MAX = Number.MAX_SAFE_INTEGER
+
+export function headKey(name: string): Buffer {
+  return Buffer.concat([Buffer.of(INDEX.head), Buffer.from(name)])
+}
+
+export function nameOfHeadKey(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset + 1, key.length - 1).toString()
+}
+
+/** Heads whose names come after `after` and begin with `prefix` as bytes. */
+export function headRange(prefix: string, after: string): TableRange {
+  const gte = after === '' ? headKey(prefix) : Buffer.concat([headKey(after), Buffer.of(0)])
+  return { gte, lt: Buffer.concat([headKey(prefix), Buffer.of(0xff)]) }
+}
+
+/** A chunk lies under its last offset, so that the first key at or after an offset is the chunk that holds it. */
+export function chunkKey(epoch: number, lastOffset: number): Buffer {
+  return numbersKey(INDEX.chunk, epoch, lastOffset)
+}
+
+/** Chunks that hold offsets from `from` to before `to`. */
+export function chunkRange(epoch: number, from: number, to: number = MAX): TableRange {
+  return { gte: chunkKey(epoch, from), lt: chunkKey(epoch, to) }
+}
+
+export function streamKey(epoch: number, streamId: string): Buffer {
+  return namedKey(INDEX.stream, epoch, streamId)
+}
+
+export function recordIdKey(epoch: number, id: string): Buffer {
+  return namedKey(INDEX.recordId, epoch, id)
+}
+
+export function checkpointKey(epoch: number, offset: number): Buffer {
+  return numbersKey(INDEX.checkpoint, epoch, offset)
+}
+
+export function checkpointRange(epoch: number, from: number, to: number): TableRange {
+  return { gte: checkpointKey(epoch, from), lt: checkpointKey(epoch, to) }
+}
+
+export function checkpointNameKey(epoch: number, name: string): Buffer {
+  return namedKey(INDEX.checkpointName, epoch, name)
+}
+
+export function contextKey(epoch: number, name: string, offset: number): Buffer {
+  const key = Buffer.concat([namedKey(INDEX.context, epoch, name), Buffer.alloc(1 + NUMBER_BYTES)])
+  writeNumber(key, key.length - NUMBER_BYTES, offset)
+  return key
+}
+
+/** Versions of one context entry at offsets from 0 to before `to`. */
+export function contextVersions(epoch: number, name: string, to: number): TableRange {
+  return { gte: contextKey(epoch, name, 0), lt: contextKey(epoch, name, to) }
+}
+
+/** Context entries whose names come after `after`. */
+export function contextAfter(epoch: number, after: string): TableRange {
+  const gte = after === '' ? epochRange(INDEX.context, epoch).gte : contextKey(epoch, after, MAX)
+  return { gte, lt: epochRange(INDEX.context, epoch).lt }
+}
+
+export function parseContextKey(key: Uint8Array): { name: string; offset: number } {
+  const name = Buffer.from(key.subarray(1 + NUMBER_BYTES, key.length - NUMBER_BYTES - 1)).toString()
+  return { name, offset: readNumber(key, key.length - NUMBER_BYTES) }
+}
+
+export function openStreamsKey(epoch: number): Buffer {
+  return numbersKey(INDEX.openStreams, epoch)
+}
+
+export function timerKey(dueMs: number, epoch: number): Buffer {
+  return numbersKey(INDEX.timer, dueMs, epoch)
+}
+
+export function timersUntil(dueMs: number): TableRange {
+  return { gte: timerKey(0, 0), lt: timerKey(dueMs + 1, 0) }
+}
+
+export function garbageKey(epoch: number): Buffer {
+  return numbersKey(INDEX.garbage, epoch)
+}
+
+/** All keys of an index. */
+export function indexRange(index: number): TableRange {
+  return { gte: Buffer.of(index), lt: Buffer.of(index + 1) }
+}
+
+/** All keys of one epoch in an index. */
+export function epochRange(index: number, epoch: number): TableRange {
+  return { gte: numbersKey(index, epoch), lt: numbersKey(index, epoch + 1) }
+}
+
+/** The n-th number of a key that begins with numbers. */
+export function numberInKey(key: Uint8Array, nth: number): number {
+  return readNumber(key, 1 + nth * NUMBER_BYTES)
+}
+
+function numbersKey(index: number, ...numbers: number[]): Buffer {
+  const key = Buffer.allocUnsafe(1 + numbers.length * NUMBER_BYTES)
+  key[0] = index
+  for (let i = 0; i < numbers.length; i++) writeNumber(key, 1 + i * NUMBER_BYTES, numbers[i] as number)
+  return key
+}
+
+function namedKey(index: number, epoch: number, name: string): Buffer {
+  return Buffer.concat([numbersKey(index, epoch), Buffer.from(name)])
+}
+
+function writeNumber(key: Buffer, at: number, value: number): void {
+  key.writeUInt32BE(value % 0x1_0000_0000, at + 3)
+  key.writeUIntBE(Math.floor(value / 0x1_0000_0000), at, 3)
+}
+
+function readNumber(key: Uint8Array, at: number): number {
+  const view = new DataView(key.buffer, key.byteOffset)
+  return view.getUint8(at) * 0x1_0000_0000_0000 + view.getUint16(at + 1) * 0x1_0000_0000 + view.getUint32(at + 3)
+}

@@ -1,0 +1,123 @@
+/**
+ * The store on disk: a journal and a table, two LevelDB directories in one data directory. See FORMAT.md.
+ * Start here; the parts are level-journal, level-table, write-queue, lock-file, data-dir, and level-handle below them.
+ */
+
+import { join } from 'node:path'
+import { LitetopicError } from '../../protocol/index.ts'
+import type { Durability, Store } from '../store.ts'
+import { checkFormat, directoryBytes, prepareDirectory, syncDirectory, usable } from './data-dir.ts'
+import { type LevelHandle, type LevelOptions, type OpenLevel, openLevel } from './level-handle.ts'
+import { LevelJournal } from './level-journal.ts'
+import { LevelTable } from './level-table.ts'
+import { type DirectoryLock, lockDirectory } from './lock-file.ts'
+import { WriteState } from './write-queue.ts'
+
+const MiB = 1024 * 1024
+const JOURNAL_DIRECTORY = 'journal'
+const TABLE_DIRECTORY = 'table'
+
+/** 16 MiB: 40 % faster than 4 MiB; twice as much brings 3 % and longer pauses. Entries are read once, so no cache. */
+const JOURNAL_OPTIONS: LevelOptions = { writeBufferBytes: 16 * MiB, cacheBytes: MiB, compression: false }
+/** 16 MiB: 50 % faster than 4 MiB; twice as much brings 12 %. */
+const TABLE_OPTIONS: LevelOptions = { writeBufferBytes: 16 * MiB, cacheBytes: 32 * MiB, compression: true }
+
+export interface LevelStoreOptions {
+  /** Default `fsync`. */
+  readonly durability?: Durability
+  /** How a LevelDB directory is opened; for other engines, and for faults. Default: LevelDB. */
+  readonly open?: OpenLevel
+}
+
+interface Parts {
+  readonly location: string
+  readonly durability: Durability
+  readonly state: WriteState
+  readonly lock: DirectoryLock
+  readonly handles: readonly LevelHandle[]
+  readonly journal: LevelJournal
+  readonly table: LevelTable
+}
+
+/**
+ * Opens, or creates, the data directory `location`. One store at a time has it open.
+ * Rejects with DATA_DIR_IN_USE, DATA_DIR_UNUSABLE, DATA_DIR_VERSION or STORE_CORRUPT.
+ * After a write has failed, every later one rejects with STORE_UNAVAILABLE; reads go on. Close it and open it anew.
+ */
+export async function openLevelStore(location: string, options: LevelStoreOptions = {}): Promise<Store> {
+  const durability = options.durability ?? 'fsync'
+  const directory = await prepareDirectory(location)
+  const lock = await usable(directory, () => lockDirectory(directory))
+  const handles: LevelHandle[] = []
+  try {
+    await usable(directory, () => checkFormat(directory, [JOURNAL_DIRECTORY, TABLE_DIRECTORY]))
+    const open = options.open ?? openLevel
+    const journalHandle = await open(join(directory, JOURNAL_DIRECTORY), JOURNAL_OPTIONS)
+    handles.push(journalHandle)
+    const tableHandle = await open(join(directory, TABLE_DIRECTORY), TABLE_OPTIONS)
+    handles.push(tableHandle)
+    await usable(directory, () => syncDirectory(directory))
+    const state = new WriteState()
+    const journal = await LevelJournal.open(journalHandle, state, durability === 'fsync')
+    const table = new LevelTable(tableHandle, state, durability === 'fsync')
+    return new LevelStore({ location: directory, durability, state, lock, handles, journal, table })
+  } catch (error) {
+    await Promise.allSettled(handles.map((handle) => handle.close())) // the reason it was not opened says more
+    await lock.release()
+    throw error
+  }
+}
+
+class LevelStore implements Store {
+  readonly durability: Durability
+  readonly location: string
+  readonly journal: LevelJournal
+  readonly table: LevelTable
+  readonly #parts: Parts
+  #compaction: Promise<void> | undefined
+  #closing: Promise<void> | undefined
+
+  constructor(parts: Parts) {
+    this.durability = parts.durability
+    this.location = parts.location
+    this.journal = parts.journal
+    this.table = parts.table
+    this.#parts = parts
+  }
+
+  diskBytes(): Promise<number> {
+    return directoryBytes(this.location)
+  }
+
+  /** A call during a compaction waits for that one. */
+  compact(): Promise<void> {
+    this.#compaction ??= this.#compact().finally(() => {
+      this.#compaction = undefined
+    })
+    return this.#compaction
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #compact(): Promise<void> {
+    this.#parts.state.check()
+    await this.journal.compact()
+    await this.table.compact(await directoryBytes(join(this.location, TABLE_DIRECTORY)))
+  }
+
+  async #close(): Promise<void> {
+    const { state, lock, handles } = this.#parts
+    state.close()
+    await this.#compaction?.catch(() => undefined) // whoever asked for it has the reason
+    await Promise.all([this.journal.drained(), this.table.drained()])
+    const results = await Promise.allSettled(handles.map((handle) => handle.close()))
+    await lock.release()
+    for (const result of results) {
+      if (result.status === 'fulfilled') continue
+      throw new LitetopicError('STORE_UNAVAILABLE', 'LevelDB did not close cleanly', {}, result.reason)
+    }
+  }
+}

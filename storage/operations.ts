@@ -1,0 +1,122 @@
+/**
+ * What a journal entry holds: a header and operations, each on one topic, named by its epoch. Replaying them in order on
+ * the heads of the table gives every topic's state. See FORMAT.md, Journal entries.
+ *
+ *     entry  := format:u8 0:u8 0:u16 crc:u32 number:u64 operations:u32 0:u32 operation*
+ *     append := 1:u8 epoch:varint producer:varint sequence:varint flags:u8 batch
+ *     other  := type:u8 size:varint msgpack
+ *
+ * `producer` is 0 for the broker itself, else the producer's slot plus one.
+ */
+
+import { crc32 } from 'node:zlib'
+import { type ByteReader, LitetopicError, unpack } from '../protocol/index.ts'
+
+export const ENTRY_HEADER_BYTES = 24
+const ENTRY_FORMAT = 1
+const CRC_FROM = 8
+
+export const OPERATION = {
+  append: 1,
+  create: 2,
+  introduce: 3,
+  producer: 4,
+  advance: 5,
+  trim: 6,
+  policy: 7,
+  delete: 8,
+} as const
+export type OperationType = (typeof OPERATION)[keyof typeof OPERATION]
+
+/** The append holds records that change more than the log: ids, context, checkpoints, streams. */
+export const APPEND_EFFECTS = 1
+
+/** Largest size of an append operation before its batch. */
+export const APPEND_OPERATION_BYTES = 1 + 8 + 2 + 8 + 1
+
+/** Policy of one topic; what is missing comes from the longest prefix configured. */
+export interface TopicPolicy {
+  readonly lingerMs?: number | 'forever'
+  readonly maxBytes?: number | null
+  readonly maxRecords?: number | null
+  readonly maxAgeMs?: number | null
+}
+
+/** The operations that are not appends, as msgpack arrays. */
+export interface OperationBody {
+  /** Room is kept for a content type, a fork's parent and the like in `extra`. */
+  create: [epoch: number, name: string, createdMs: number, policy: TopicPolicy | null, extra: null]
+  /** Names a topic in the journal again, so that its operations can be replayed without the entry that created it. */
+  introduce: [epoch: number, name: string]
+  /** A producer takes a slot, or begins a new producer epoch in it. */
+  producer: [epoch: number, slot: number, id: string, producerEpoch: number, timeMs: number]
+  /** A sequence was used without a record. */
+  advance: [epoch: number, slot: number, sequence: number, base: number]
+  /** `slot` is -1 for retention, which is the broker's own. */
+  trim: [epoch: number, slot: number, sequence: number, firstOffset: number, freedBytes: number]
+  policy: [epoch: number, policy: TopicPolicy]
+  delete: [epoch: number, name: string]
+}
+
+export function writeEntryHeader(slab: Buffer, from: number, to: number, number: number, operations: number): void {
+  slab.writeUInt32BE(ENTRY_FORMAT << 24, from)
+  slab.writeUInt32BE(Math.floor(number / 0x1_0000_0000), from + 8)
+  slab.writeUInt32BE(number % 0x1_0000_0000, from + 12)
+  slab.writeUInt32BE(operations, from + 16)
+  slab.writeUInt32BE(0, from + 20)
+  slab.writeUInt32BE(crc32(slab.subarray(from + CRC_FROM, to)), from + 4)
+}
+
+/** Checks an entry read back against its number; throws STORE_CORRUPT. Returns how many operations it holds. */
+export function checkEntry(bytes: Uint8Array, number: number): number {
+  const corrupt = (what: string): LitetopicError =>
+    new LitetopicError('STORE_CORRUPT', `journal entry ${number} ${what}`, { number })
+  if (bytes.length < ENTRY_HEADER_BYTES) throw corrupt('is cut off')
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  if (view.getUint8(0) !== ENTRY_FORMAT) throw corrupt('has an unknown format')
+  if (view.getUint32(4) !== crc32(bytes.subarray(CRC_FROM))) throw corrupt('fails its checksum')
+  const stored = view.getUint32(8) * 0x1_0000_0000 + view.getUint32(12)
+  if (stored !== number) throw corrupt(`says it is entry ${stored}`)
+  return view.getUint32(16)
+}
+
+/** One operation found in an entry. For an append, `body` is undefined and the batch lies at `batchAt`. */
+export interface FoundOperation {
+  type: OperationType
+  epoch: number
+  producer: number
+  sequence: number
+  flags: number
+  batchAt: number
+  body: unknown
+}
+
+/** Reads the operation at the reader's position and moves behind it. */
+export function readOperation(reader: ByteReader): FoundOperation {
+  const type = reader.u8() as OperationType
+  if (type === OPERATION.append) return readAppend(reader)
+  const body = unpack(reader.view(reader.varint()))
+  if (!Array.isArray(body) || typeof body[0] !== 'number') {
+    throw new LitetopicError('STORE_CORRUPT', `an operation of type ${type} that is not a list`)
+  }
+  return { type, epoch: body[0], producer: 0, sequence: 0, flags: 0, batchAt: -1, body }
+}
+
+function readAppend(reader: ByteReader): FoundOperation {
+  const epoch = reader.varint()
+  const producer = reader.varint()
+  const sequence = reader.varint()
+  const flags = reader.u8()
+  const batchAt = reader.at
+  skipBatch(reader)
+  return { type: OPERATION.append, epoch, producer, sequence, flags, batchAt, body: undefined }
+}
+
+function skipBatch(reader: ByteReader): void {
+  const form = reader.u8()
+  reader.varint()
+  reader.varint()
+  reader.skip(6)
+  if (form >= 0x80) reader.skip(reader.varint())
+  reader.skip(reader.varint())
+}

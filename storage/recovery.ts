@@ -1,0 +1,161 @@
+/**
+ * Start-up: the journal is read once into memory, and each topic that it names is remembered with the positions of its
+ * operations. A topic's state is built when somebody needs it: its head from the table, then the operations behind it.
+ */
+
+import { ByteReader, invariant, LitetopicError } from '../protocol/index.ts'
+import { applyAppend, applyEffects, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
+import { type AsOf, decodeHead } from './head.ts'
+import { headKey } from './keys.ts'
+import {
+  APPEND_EFFECTS,
+  checkEntry,
+  ENTRY_HEADER_BYTES,
+  type FoundOperation,
+  OPERATION,
+  type OperationBody,
+  readOperation,
+} from './operations.ts'
+import { SLAB_BYTES, type Slabs } from './slabs.ts'
+import type { Journal, Table } from './store.ts'
+import { batchAt } from './tail.ts'
+import { TopicState } from './topic-state.ts'
+
+/** A topic that the journal names and nobody has needed yet. */
+export interface Unloaded {
+  readonly name: string
+  readonly epoch: number
+  /** Number of the oldest commit that names it. */
+  readonly since: number
+  /** Position, commit and index within the commit of each operation, three numbers each. */
+  readonly operations: number[]
+  deleted: boolean
+}
+
+export interface Replayed {
+  /** Topics in the order in which the journal first names them. */
+  readonly topics: Unloaded[]
+  /** Told of each entry: its number, position and count of operations. */
+  readonly entries: { number: number; start: number; operations: number }[]
+}
+
+/** Reads the journal into the slabs. Rejects with STORE_CORRUPT if an entry is damaged or missing. */
+export async function replay(journal: Journal, slabs: Slabs): Promise<Replayed> {
+  const byEpoch = new Map<number, Unloaded>()
+  const entries: Replayed['entries'] = []
+  for await (const { number, bytes } of journal.entries()) {
+    const operations = checkEntry(bytes, number)
+    slabs.makeRoom(bytes.length)
+    const start = slabs.position
+    slabs.at(start).set(bytes, start % SLAB_BYTES)
+    slabs.position += bytes.length
+    entries.push({ number, start, operations })
+    indexEntry(slabs, start, bytes.length, number, byEpoch)
+  }
+  return { topics: [...byEpoch.values()], entries }
+}
+
+function indexEntry(slabs: Slabs, start: number, size: number, number: number, byEpoch: Map<number, Unloaded>): void {
+  const from = start % SLAB_BYTES
+  const base = start - from
+  const reader = new ByteReader(slabs.at(start), from + ENTRY_HEADER_BYTES, from + size)
+  for (let index = 0; !reader.done; index++) {
+    const position = base + reader.at
+    const operation = readOperation(reader)
+    if (operation.type === OPERATION.create || operation.type === OPERATION.introduce) {
+      const [epoch, name] = operation.body as OperationBody['introduce']
+      if (!byEpoch.has(epoch)) byEpoch.set(epoch, { name, epoch, since: number, operations: [], deleted: false })
+    }
+    const topic = byEpoch.get(operation.epoch)
+    // Operations of a topic that is not introduced lie before its newest flush: the table has their effects.
+    if (topic === undefined) continue
+    topic.operations.push(position, number, index)
+    if (operation.type === OPERATION.delete) topic.deleted = true
+  }
+}
+
+/** The state of a topic by name from the table alone, or null. Rejects with STORE_CORRUPT. */
+export async function loadHead(table: Table, name: string): Promise<{ state: TopicState; asOf: AsOf } | null> {
+  const value = await table.get(headKey(name))
+  return value === undefined ? null : decodeHead(name, value)
+}
+
+/**
+ * The state of a topic that the journal names: its head, if it has one, and the operations behind it. Null for a deleted
+ * topic of which the table has nothing any more.
+ */
+export async function loadUnloaded(table: Table, slabs: Slabs, topic: Unloaded): Promise<TopicState | null> {
+  const head = await loadHead(table, topic.name)
+  let state = head?.state.epoch === topic.epoch ? head.state : null
+  const asOf = state === null ? { commit: 0, operations: 0 } : (head?.asOf as AsOf)
+  for (let i = 0; i < topic.operations.length; i += 3) {
+    const [position, commit, index] = topic.operations.slice(i, i + 3) as [number, number, number]
+    if (commit < asOf.commit || (commit === asOf.commit && index < asOf.operations)) continue
+    const operation = readOperation(new ByteReader(slabs.at(position), position % SLAB_BYTES))
+    state = applyOperation(state, operation, position, slabs)
+  }
+  if (state === null) {
+    if (topic.deleted) return null
+    throw new LitetopicError('STORE_CORRUPT', `topic ${topic.name} is in the journal, but its head is missing`, {
+      topic: topic.name,
+    })
+  }
+  state.dirtySince = topic.since
+  state.committedTo = state.nextOffset
+  return state
+}
+
+function applyOperation(
+  state: TopicState | null,
+  operation: FoundOperation,
+  position: number,
+  slabs: Slabs,
+): TopicState | null {
+  if (operation.type === OPERATION.create) {
+    const [epoch, name, createdMs, policy] = operation.body as OperationBody['create']
+    return new TopicState(name, epoch, createdMs, policy)
+  }
+  if (operation.type === OPERATION.introduce) return state
+  if (state === null) return null
+  switch (operation.type) {
+    case OPERATION.append:
+      replayAppend(state, operation, position, slabs)
+      break
+    case OPERATION.producer: {
+      const [, slot, id, producerEpoch, timeMs] = operation.body as OperationBody['producer']
+      applyProducer(state, slot, id, producerEpoch, timeMs)
+      break
+    }
+    case OPERATION.advance: {
+      const [, slot, sequence, base] = operation.body as OperationBody['advance']
+      applySequence(state, slot, sequence, base, state.lastAppendMs)
+      break
+    }
+    case OPERATION.trim: {
+      const [, slot, sequence, firstOffset, freedBytes] = operation.body as OperationBody['trim']
+      applyTrim(state, firstOffset, freedBytes)
+      if (slot >= 0) applySequence(state, slot, sequence, firstOffset, state.lastAppendMs)
+      break
+    }
+    case OPERATION.policy:
+      applyPolicy(state, (operation.body as OperationBody['policy'])[1])
+      break
+    case OPERATION.delete:
+      state.deleted = true
+      break
+    default:
+      invariant(false, `operation type ${operation.type} is known`)
+  }
+  return state
+}
+
+function replayAppend(state: TopicState, operation: FoundOperation, position: number, slabs: Slabs): void {
+  const at = position - (position % SLAB_BYTES) + operation.batchAt
+  const batch = batchAt(slabs, at)
+  const size = batch.end - batch.start
+  const { producer, sequence } = operation
+  applyAppend(state, producer - 1, sequence, batch.base, batch.count, batch.timeMs, at, size)
+  if ((operation.flags & APPEND_EFFECTS) !== 0) {
+    applyEffects(state, batch.bytes, batch.contentFrom, batch.end, batch.base, producer - 1)
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * What one flush of a topic writes: its tail as chunks or inside the head, the index entries of its recent effects, and
+ * its head. Taken at one moment; the state learns of it (`settle`) when the table has it. See FORMAT.md, Flushing.
+ */
+
+import { BatchReader, ByteReader, LIMITS, pack } from '../protocol/index.ts'
+import { type AsOf, encodeHead, packStream } from './head.ts'
+import {
+  checkpointKey,
+  checkpointNameKey,
+  chunkKey,
+  contextKey,
+  headKey,
+  openStreamsKey,
+  recordIdKey,
+  streamKey,
+  timerKey,
+} from './keys.ts'
+import { seal } from './seal.ts'
+import type { Slabs } from './slabs.ts'
+import type { TableChange } from './store.ts'
+import { copyBatches } from './tail.ts'
+import { countsOf, type Effects, type TopicState } from './topic-state.ts'
+
+export interface Snapshot {
+  readonly state: TopicState
+  readonly changes: TableChange[]
+  readonly bytes: number
+  /** Batches of the tail that are in it. */
+  readonly batches: number
+  readonly tailBytes: number
+  readonly flushedTo: number
+  readonly chunkedTo: number
+  readonly inline: Uint8Array | null
+  readonly dueMs: number
+  readonly tableUsed: boolean
+  readonly openStreams: boolean
+}
+
+/** Value of a timer: enough to reclaim the topic without its head. */
+export interface TimerValue {
+  readonly name: string
+  readonly epoch: number
+  readonly lingerMs: number
+  readonly tableUsed: boolean
+}
+
+/** `lingerMs` of the topic is stored beside its timer; 0 for one that lingers for ever has no timer. */
+export function takeSnapshot(state: TopicState, slabs: Slabs, asOf: AsOf, lingerMs: number): Snapshot {
+  const changes: TableChange[] = []
+  const batches = state.tail.length
+  const tail = copyBatches(state, slabs, 0, batches, state.nextOffset, Number.POSITIVE_INFINITY)
+  const size = tail.length + (state.inline?.length ?? 0)
+  const small = size <= LIMITS.inlineTailBytes
+  const whole = state.inline === null ? tail : Buffer.concat([state.inline, tail])
+  if (!small) putChunks(state, whole, changes)
+  state.flushing = state.recent
+  state.recent = null
+  if (state.flushing !== null) putEffects(state, state.flushing, changes)
+  const tableUsed = state.tableUsed || changes.length > 0
+  const inline = small && size > 0 ? whole : null
+  const chunkedTo = small ? state.chunkedTo : state.nextOffset
+  const openStreams = (state.openStreams?.size ?? 0) > 0
+  putTimer(state, tableUsed, lingerMs, changes)
+  putOpenStreams(state, openStreams, changes)
+  changes.push({ key: headKey(state.name), value: encodeHead(state, { asOf, chunkedTo, inline, tableUsed }) })
+  state.introduced = false
+  state.dirtySince = 0
+  state.flushingBytes = state.tailBytes
+  return {
+    state,
+    changes,
+    bytes: changes.reduce((sum, change) => sum + change.key.length + (change.value?.length ?? 0), 0),
+    batches,
+    tailBytes: state.tailBytes,
+    flushedTo: state.nextOffset,
+    chunkedTo,
+    inline,
+    dueMs: state.dueMs,
+    tableUsed,
+    openStreams,
+  }
+}
+
+/** The table has the snapshot: what it holds is no longer needed in memory. */
+export function settle(snapshot: Snapshot): void {
+  const { state } = snapshot
+  state.tail.splice(0, snapshot.batches)
+  state.tailBytes -= snapshot.tailBytes
+  state.flushingBytes = 0
+  state.flushedTo = snapshot.flushedTo
+  state.chunkedTo = snapshot.chunkedTo
+  state.inline = snapshot.inline
+  state.storedDueMs = snapshot.dueMs
+  state.tableUsed = snapshot.tableUsed
+  state.openStreamsStored = snapshot.openStreams
+  state.headStored = true
+  state.flushing = null
+}
+
+function putChunks(state: TopicState, batches: Uint8Array, changes: TableChange[]): void {
+  const batch = new BatchReader(new ByteReader(batches))
+  let start = 0
+  let last = -1
+  const put = (end: number): void => {
+    const key = chunkKey(state.epoch, last)
+    changes.push({ key, value: seal(key, batches.subarray(start, end)) })
+    start = end
+  }
+  while (batch.advance()) {
+    if (batch.end - start > LIMITS.chunkBytes && batch.start > start) put(batch.start)
+    last = batch.next - 1
+  }
+  if (last >= 0) put(batch.end)
+}
+
+function putEffects(state: TopicState, effects: Effects, changes: TableChange[]): void {
+  const { epoch } = state
+  const put = (key: Buffer, value: unknown): void => {
+    changes.push({ key, value: seal(key, pack(value)) })
+  }
+  const counts = countsOf(state)
+  for (const [id, offset] of effects.ids ?? []) put(recordIdKey(epoch, id), offset)
+  for (const { name, offset, op, data } of effects.context ?? []) {
+    put(contextKey(epoch, name, offset), [op, data.tag, data.value])
+  }
+  for (const { name, offset } of effects.checkpoints ?? []) {
+    put(checkpointKey(epoch, offset), name)
+    put(checkpointNameKey(epoch, name), offset)
+  }
+  for (const stream of effects.ended?.values() ?? []) put(streamKey(epoch, stream.streamId), packStream(stream))
+  counts.ids += effects.ids?.size ?? 0
+  counts.context += effects.context?.length ?? 0
+  counts.checkpoints += effects.checkpoints?.length ?? 0
+  counts.streams += effects.ended?.size ?? 0
+}
+
+function putTimer(state: TopicState, tableUsed: boolean, lingerMs: number, changes: TableChange[]): void {
+  const { dueMs, storedDueMs, epoch, name } = state
+  if (dueMs === storedDueMs && tableUsed === state.tableUsed) return
+  if (storedDueMs !== 0 && storedDueMs !== dueMs) changes.push({ key: timerKey(storedDueMs, epoch), value: null })
+  if (dueMs === 0) return
+  const key = timerKey(dueMs, epoch)
+  changes.push({ key, value: seal(key, pack([name, epoch, lingerMs, tableUsed])) })
+}
+
+function putOpenStreams(state: TopicState, open: boolean, changes: TableChange[]): void {
+  if (open === state.openStreamsStored) return
+  const key = openStreamsKey(state.epoch)
+  changes.push({ key, value: open ? seal(key, pack(state.name)) : null })
+}

@@ -1,0 +1,125 @@
+/**
+ * The state of one topic.
+ *
+ * Offsets divide a topic's log: [firstOffset, chunkedTo) is in chunks, [chunkedTo, flushedTo) in `inline`, the rest in
+ * the tail, which points into the journal. Readers see what lies below committedTo.
+ */
+
+import type { ContextOp, DataInfo, StreamInfo } from '../protocol/index.ts'
+import type { TopicPolicy } from './operations.ts'
+
+/** Epochs are commit number times this, plus the index of the creation within the commit. */
+export const EPOCHS_PER_COMMIT = 4096
+
+export interface ProducerState {
+  id: string
+  epoch: number
+  /** The last sequence accepted; -1 at the beginning of a producer epoch. */
+  sequence: number
+  lastUsedMs: number
+  /** Base offsets of the newest sequences, the last one belonging to `sequence`; -1 where no record was stored. */
+  bases: number[]
+}
+
+export interface StreamState {
+  readonly streamId: string
+  state: StreamInfo['state']
+  readonly openOffset: number
+  /** Offset of the newest `open` or `resumed` record: who writes must name it. */
+  fence: number
+  /** Offset of the newest stream record. */
+  lastOffset: number
+  /** JSON text of the newest stream record, or null. */
+  detail: string | null
+  /** Slot of the producer that the fence was given to; -1 for none. */
+  writerSlot: number
+}
+
+export interface ContextVersion {
+  readonly name: string
+  readonly offset: number
+  readonly op: ContextOp
+  readonly data: DataInfo
+}
+
+export interface CheckpointEntry {
+  readonly name: string
+  readonly offset: number
+}
+
+/** Each list is made when it is needed: most appends have none. */
+export interface Effects {
+  ids?: Map<string, number>
+  context?: ContextVersion[]
+  checkpoints?: CheckpointEntry[]
+  /** Streams that ended. */
+  ended?: Map<string, StreamState>
+}
+
+/** How many entries of each kind the table holds beyond what is in memory; 0 saves looking. */
+export interface TableCounts {
+  ids: number
+  streams: number
+  context: number
+  checkpoints: number
+}
+
+export class TopicState {
+  readonly name: string
+  readonly epoch: number
+  createdMs: number
+  lastAppendMs: number
+  firstOffset = 0
+  chunkedTo = 0
+  flushedTo = 0
+  nextOffset = 0
+  committedTo = 0
+  /** Bytes of the batches kept. */
+  bytes = 0
+  /** Offsets in chunks that trimming has not deleted yet begin here. */
+  clearedTo = 0
+  closed = false
+  policy: TopicPolicy | null
+  /** The fence of an exclusive session; 0 for none. */
+  fence = 0
+  producers: (ProducerState | null)[] | null = null
+  /** Streams that have not ended, by id. */
+  openStreams: Map<string, StreamState> | null = null
+
+  inline: Uint8Array | null = null
+  /** Positions of the batches from flushedTo on. */
+  tail: number[] = []
+  tailBytes = 0
+  /** Bytes of the tail that a flush under way covers. */
+  flushingBytes = 0
+  /** Entries of the indexes that are not in the table yet: of the tail, and of a flush under way. */
+  recent: Effects | null = null
+  flushing: Effects | null = null
+  counts: TableCounts | null = null
+
+  /** When the topic must be looked at next, as milliseconds since 1970; 0 for never. Written at the next flush. */
+  dueMs = 0
+  storedDueMs = 0
+  /** Is there a head in the table, and are there chunks or index entries? */
+  headStored = false
+  tableUsed = false
+  openStreamsStored = false
+  /** Number of the oldest commit with an operation not in the table; 0 when all are. */
+  dirtySince = 0
+  /** Named in the journal since the last flush. */
+  introduced = false
+  deleted = false
+
+  constructor(name: string, epoch: number, createdMs: number, policy: TopicPolicy | null) {
+    this.name = name
+    this.epoch = epoch
+    this.createdMs = createdMs
+    this.lastAppendMs = createdMs
+    this.policy = policy
+  }
+}
+
+export function countsOf(state: TopicState): TableCounts {
+  state.counts ??= { ids: 0, streams: 0, context: 0, checkpoints: 0 }
+  return state.counts
+}
