@@ -92,10 +92,8 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
       for (const item of items) item.failed(error)
     },
     lingerMs: (state) => effectivePolicy(policies, state.name, state.policy).lingerMs,
-    flushed(state) {
-      reclaimer.flushed(state)
-      listener.relieve()
-    },
+    flushed: (state) => reclaimer.flushed(state),
+    truncated: () => listener.relieve(),
     flushFailed: unavailable,
   })
   const registry = new Registry(shard, clock)

@@ -152,6 +152,11 @@ export class Connection {
     this.schedule()
   }
 
+  /** Packs what this attachment has to send ahead of whatever is packed next. */
+  flushOne(attached: Attached): void {
+    if (this.link !== null && this.open) attached.flush(this.link)
+  }
+
   /** So much more was written; sends at once what makes a full message. */
   wrote(bytes: number): void {
     this.unflushed += bytes

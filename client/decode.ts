@@ -169,7 +169,7 @@ export class RecordDecoder<T> {
   }
 
   private run(run: Run, next: number): TokenRecord {
-    const { data, sizes } = run
+    const { sizes } = run
     return {
       kind: 'token',
       offset: run.first,
@@ -179,12 +179,18 @@ export class RecordDecoder<T> {
       live: this.batchLive,
       streamId: run.streamId,
       part: run.part,
-      ...(run.tag === TAG.text ? { text: readText(data, 0, data.length) } : { bytes: new Uint8Array(data) }),
+      ...runData(run),
       count: sizes.length,
       ...(sizes.length > 1 ? { sizes } : {}),
       ...(this.batchPrincipal === undefined ? {} : { principal: this.batchPrincipal }),
     }
   }
+}
+
+function runData({ tag, data }: Run): Pick<TokenRecord, 'text' | 'value' | 'bytes'> {
+  if (tag === TAG.bytes) return { bytes: new Uint8Array(data) }
+  const text = readText(data, 0, data.length)
+  return tag === TAG.text ? { text } : { value: decodeJson(text) }
 }
 
 /** The name read last: the next record mostly has the same, and comparing bytes is cheaper than making a string. */

@@ -42,6 +42,8 @@ export interface FlusherListener {
   lingerMs(state: TopicState): number
   /** The topic has just been flushed; it may have become dirty again. */
   flushed(state: TopicState): void
+  /** The journal was truncated: it is less full now. */
+  truncated(): void
   /** The table cannot be written; nothing more is flushed. */
   flushFailed(error: LitetopicError): void
 }
@@ -217,6 +219,7 @@ export class Flusher {
     if (upTo <= this.truncatedTo) return
     this.truncatedTo = upTo
     await this.log.truncate(upTo)
+    this.listener.truncated()
   }
 }
 

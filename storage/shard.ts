@@ -68,6 +68,7 @@ export class Shard<Item> {
         this.unstored.delete(state.name)
         listener.flushed(state)
       },
+      truncated: () => listener.truncated(),
       flushFailed: (error) => listener.flushFailed(error),
     })
     this.log.onDirty = (state) => this.flusher.add(state, state.dirtySince)

@@ -59,8 +59,9 @@ export interface Journal {
   readonly last: number
   /**
    * Appends entries numbered from `first`; resolves when all are durable. `first` must be `last + 1`, or it rejects with
-   * NOT_OWNER and stores nothing. An entry is at most LIMITS.journalEntryBytes. After any other failure it rejects with
-   * STORE_UNAVAILABLE, and so does every later write until the store is opened anew.
+   * NOT_OWNER and stores nothing; it may be called before earlier appends have resolved. An entry is at most
+   * LIMITS.journalEntryBytes, or it rejects with LIMIT_EXCEEDED and the store stays usable. After any other failure it
+   * rejects with STORE_UNAVAILABLE, and so does every later write until the store is opened anew.
    */
   append(first: number, entries: readonly Uint8Array[]): Promise<void>
   /** The entries still there, oldest first. Rejects with STORE_CORRUPT at a gap in the numbers. */
@@ -76,7 +77,10 @@ export interface Table {
   write(changes: readonly TableChange[]): Promise<void>
   /** One page of entries in key order. */
   scan(scan: TableScan): Promise<TableEntry[]>
-  /** Deletes at most `limit` keys of the range, and says how many. Durable with the next `write`. */
+  /**
+   * Deletes at most `limit` keys of the range, and says how many; durable when it resolves. Call it with the same `gte`
+   * from step to step: a store may go on where the last step stopped.
+   */
   clear(range: TableRange, limit: number): Promise<number>
 }
 

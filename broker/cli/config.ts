@@ -22,6 +22,8 @@ export interface ServeConfig {
   dataDir?: string
   durability?: 'fsync' | 'os'
   lingerMs?: number | 'forever'
+  streamGraceMs?: number
+  quietMs?: number
   policies?: Record<string, PolicyConfig>
 }
 
@@ -42,6 +44,8 @@ const KEYS = {
   data: (value: unknown, key: string): ServeConfig => ({ dataDir: nonEmpty(value, key) }),
   durability: (value: unknown, key: string): ServeConfig => ({ durability: durability(value, key) }),
   linger: (value: unknown, key: string): ServeConfig => ({ lingerMs: linger(value, key) }),
+  streamGrace: (value: unknown, key: string): ServeConfig => ({ streamGraceMs: duration(value, key) }),
+  quiet: (value: unknown, key: string): ServeConfig => ({ quietMs: duration(value, key) }),
   policies: (value: unknown, key: string): ServeConfig => ({ policies: policies(value, key) }),
 }
 

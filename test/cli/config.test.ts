@@ -15,6 +15,8 @@ test('everything that can be configured is read', () => {
       data: '/var/lib/litetopic',
       durability: 'os',
       linger: '30m',
+      streamGrace: '5s',
+      quiet: '1m',
       policies: {
         support: { linger: '10m', maxBytes: 1_000_000, maxRecords: 5_000, maxAge: '7d' },
         'support/vip/': { linger: 'forever' },
@@ -28,6 +30,8 @@ test('everything that can be configured is read', () => {
     dataDir: '/var/lib/litetopic',
     durability: 'os',
     lingerMs: 1_800_000,
+    streamGraceMs: 5_000,
+    quietMs: 60_000,
     policies: {
       support: { lingerMs: 600_000, maxBytes: 1_000_000, maxRecords: 5_000, maxAgeMs: 604_800_000 },
       'support/vip': { lingerMs: 'forever' },

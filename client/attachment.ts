@@ -1,0 +1,343 @@
+/**
+ * A session's hold on its topic: attaches, and attaches again to the same incarnation after a lost connection; sends what the
+ * outbox holds; tells writers and subscriptions what concerns them. Session, writers and readers are built on it.
+ */
+
+import {
+  type AttachOptions,
+  DOWN,
+  type Down,
+  formatCursor,
+  LIMITS,
+  LitetopicError,
+  type ReplyOf,
+  type RequestType,
+  type StreamInfo,
+  UP,
+  type UpFrame,
+} from '../protocol/index.ts'
+import type { Attached, Connection } from './connection.ts'
+import { type Exchange, RequestQueue } from './exchange.ts'
+import type { Link } from './link.ts'
+import type { Operation, OperationOwner, SequencedRequest } from './operation.ts'
+import { Outbox } from './outbox.ts'
+import type { Subscription, SubscriptionHost } from './subscription.ts'
+
+/** A stream writer, as its attachment sees it. */
+export interface Writing {
+  readonly fence: number
+  /** Its end is on its way: what the broker says of the stream may be its own doing. */
+  readonly ending: boolean
+  abort(error: LitetopicError): void
+}
+
+type AttachReply = ReplyOf<typeof UP.attach>
+type StreamReply = ReplyOf<typeof UP.stream>
+
+export class Attachment implements Attached, SubscriptionHost {
+  readonly connection: Connection
+  readonly name: string
+  readonly handle: number
+  readonly outbox: Outbox
+  readonly subscriptions = new Set<Subscription<unknown>>()
+  epoch = -1
+  created = false
+  lingerMs: number | 'forever' = LIMITS.lingerMs
+  /** The end of the topic, as far as is known here. */
+  nextOffset = 0
+  /** Is it attached on the present connection? */
+  attached = false
+  dirty = false
+  /** Why it is over, or null. */
+  failure: LitetopicError | null = null
+  private readonly options: AttachOptions
+  private readonly requests = new RequestQueue((exchange) => this.sendRequest(exchange))
+  private readonly writers = new Map<string, Writing>()
+  private opening: { resolve: () => void; reject: (error: LitetopicError) => void } | null = null
+  private lostMs = 0
+  private room: { readonly promise: Promise<void>; readonly resolve: () => void } | null = null
+  private retryTimer: unknown
+
+  /** Throws LIMIT_EXCEEDED. */
+  constructor(connection: Connection, name: string, options: AttachOptions) {
+    this.connection = connection
+    this.name = name
+    this.options = options
+    this.outbox = new Outbox(connection.account)
+    this.handle = connection.attachments.add(this)
+  }
+
+  /** Resolves once attached, however long that takes. Rejects with the broker's refusal. */
+  open(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.opening = { resolve, reject }
+      this.connection.want()
+      if (this.connection.isOpen) this.welcomed()
+    })
+  }
+
+  /** The cursor that reads on at `next`. */
+  cursor(next: number): string {
+    return formatCursor({ incarnation: this.connection.incarnation, epoch: this.epoch, next })
+  }
+
+  /** Throws why it is over, if it is. */
+  check(): void {
+    if (this.failure !== null) throw this.failure
+  }
+
+  /** Asks until it is answered; what has been written before goes first. */
+  ask<R extends RequestType>(type: R, frame: (request: number) => UpFrame): Promise<ReplyOf<R>> {
+    if (this.failure !== null) return Promise.reject(this.failure)
+    return this.requests.ask(type, frame)
+  }
+
+  /** An operation of this owner, not added yet. */
+  operation(owner: OperationOwner): Operation {
+    return this.connection.account.take(owner)
+  }
+
+  /** Adds an operation behind all others and has it sent. `tokens`: tokens of parallel streams may still join others before it. */
+  add(operation: Operation, tokens: boolean): void {
+    this.outbox.add(operation, tokens)
+    this.changed(operation.records.length)
+  }
+
+  /** So many more bytes wait to be sent. */
+  changed(bytes: number): void {
+    if (this.attached) this.connection.mark(this)
+    this.connection.wrote(bytes)
+  }
+
+  /** Is there room for more, or should who writes wait? */
+  get hasRoom(): boolean {
+    return (
+      this.outbox.bytes <= LIMITS.sessionBufferBytes && this.connection.account.bytes <= LIMITS.connectionBufferBytes
+    )
+  }
+
+  /** Resolves when there is room again, or nothing to wait for any more. */
+  whenRoom(): Promise<void> {
+    if (this.failure !== null || this.hasRoom) return Promise.resolve()
+    if (this.room === null) {
+      let resolve = (): void => {}
+      const promise = new Promise<void>((done) => {
+        resolve = done
+      })
+      this.room = { promise, resolve }
+      this.connection.waitForRoom(this)
+    }
+    return this.room.promise
+  }
+
+  letIn(): boolean {
+    if (this.failure === null && !this.hasRoom) return false
+    this.room?.resolve()
+    this.room = null
+    return true
+  }
+
+  /** The writer of a stream in this session; another one of the same stream is taken over. */
+  addWriter(streamId: string, writer: Writing): void {
+    const before = this.writers.get(streamId)
+    this.writers.set(streamId, writer)
+    before?.abort(new LitetopicError('FENCED', `stream ${streamId} was taken over in this session`, { streamId }))
+  }
+
+  removeWriter(streamId: string, writer: Writing): void {
+    if (this.writers.get(streamId) === writer) this.writers.delete(streamId)
+  }
+
+  drained(): Promise<void> {
+    return this.outbox.drained()
+  }
+
+  /** Ends it here and frees the handle; the topic lives on. */
+  detach(error: LitetopicError): void {
+    if (this.failure !== null) return
+    const { connection, handle, attached } = this
+    if (!attached) return this.fail(error)
+    this.flushNow()
+    const free = (): void => connection.forget(this, handle)
+    this.end(error)
+    connection.exchange({
+      type: UP.detach,
+      frame: (request) => [UP.detach, request, handle],
+      answered: free,
+      refused: free,
+      lost: free,
+    })
+  }
+
+  // What the connection tells.
+
+  welcomed(): void {
+    if (this.failure !== null) return
+    const { handle, name, epoch } = this
+    const isFirst = epoch < 0
+    const options: AttachOptions = isFirst ? this.options : { ...this.options, create: undefined, policy: undefined, epoch }
+    this.connection.exchange({
+      type: UP.attach,
+      frame: (request) => [UP.attach, request, handle, name, options],
+      answered: (reply) => this.onAttached(reply as AttachReply),
+      refused: (error) => this.onRefused(error),
+      lost: () => {},
+    })
+  }
+
+  lost(): void {
+    if (this.failure !== null) return
+    if (this.attached) this.lostMs = this.connection.clock.nowMs()
+    this.attached = false
+    this.connection.clock.clearTimeout(this.retryTimer)
+    this.outbox.linkLost()
+    for (const subscription of this.subscriptions) subscription.lost()
+  }
+
+  flush(link: Link): void {
+    if (!this.attached) return
+    const { outbox, handle } = this
+    for (let operation = outbox.next(); operation !== null; operation = outbox.next()) {
+      if (operation.request === null) link.append(handle, outbox.producerEpoch, operation)
+      else this.connection.exchange(this.sequenced(operation.request, operation.sequence))
+    }
+  }
+
+  acknowledged(producerEpoch: number, sequence: number, base: number): void {
+    const { outbox } = this
+    outbox.acknowledged(producerEpoch, sequence, base)
+    if (!outbox.empty) this.connection.mark(this)
+  }
+
+  refused(producerEpoch: number, sequence: number, error: LitetopicError): void {
+    if (this.outbox.refused(producerEpoch, sequence, error)) {
+      const { clock } = this.connection
+      this.retryTimer = clock.setTimeout(() => {
+        this.outbox.release()
+        if (this.attached) this.connection.mark(this)
+      }, LIMITS.clientRetryMs)
+    } else if (this.attached) this.connection.mark(this)
+  }
+
+  notice(frame: Down<typeof DOWN.notice>): void {
+    const [, , what, { streamId = '', fence, reason }] = frame
+    switch (what) {
+      case 'deleted':
+      case 'reclaimed':
+        return this.fail(new LitetopicError('GONE', `topic ${this.name} was ${what}`, { reason: what }))
+      case 'stopped':
+        return this.writers.get(streamId)?.abort(streamStopped(streamId, reason))
+      case 'fenced': {
+        const writer = this.writers.get(streamId)
+        if (writer !== undefined && writer.fence !== fence) writer.abort(streamFenced(streamId, fence))
+        return
+      }
+      case 'trimmed':
+        return
+    }
+  }
+
+  fail(error: LitetopicError): void {
+    if (this.failure !== null) return
+    this.end(error)
+    this.connection.forget(this, this.handle)
+  }
+
+  private end(error: LitetopicError): void {
+    this.failure = error
+    this.attached = false
+    this.connection.clock.clearTimeout(this.retryTimer)
+    this.opening?.reject(error)
+    this.opening = null
+    for (const writer of [...this.writers.values()]) writer.abort(error)
+    this.outbox.fail(error)
+    this.requests.fail(error)
+    for (const subscription of [...this.subscriptions]) subscription.ended(error)
+    this.letIn()
+  }
+
+  private onAttached(reply: AttachReply): void {
+    if (this.failure !== null) return
+    const isFirst = this.epoch < 0
+    if (isFirst) this.created = reply.created
+    this.epoch = reply.epoch
+    this.lingerMs = reply.lingerMs
+    this.nextOffset = Math.max(this.nextOffset, reply.nextOffset)
+    this.attached = true
+    if (!isFirst) this.outbox.attached(reply.producer, this.connection.clock.nowMs() - this.lostMs)
+    this.opening?.resolve()
+    this.opening = null
+    for (const subscription of this.subscriptions) subscription.attached()
+    for (const [streamId, writer] of this.writers) this.askAbout(streamId, writer)
+    this.requests.resume()
+    if (!this.outbox.empty) this.connection.mark(this)
+  }
+
+  private onRefused(error: LitetopicError): void {
+    // The broker is going away, or its store is: the next connection, or the next attempt, finds it.
+    const isPassing = this.epoch >= 0 && error.retry
+    if (!isPassing) return this.fail(error)
+    this.retryTimer = this.connection.clock.setTimeout(() => {
+      if (this.connection.isOpen && !this.attached) this.welcomed()
+    }, LIMITS.clientRetryMs)
+  }
+
+  /** A stop or a takeover may have happened while the connection was gone, and a writer that waits for a model would not notice. */
+  private askAbout(streamId: string, writer: Writing): void {
+    if (writer.ending) return
+    const found = ({ stream }: StreamReply): void => {
+      if (writer.ending) return
+      const error = whyNotWritable(streamId, writer.fence, stream)
+      if (error !== null) writer.abort(error)
+    }
+    this.ask(UP.stream, (request) => [UP.stream, request, this.handle, streamId]).then(found, (error: unknown) => {
+      // Whatever makes this fail makes the writer's next append fail.
+      if (!(error instanceof LitetopicError)) throw error
+    })
+  }
+
+  private sendRequest(exchange: Exchange): boolean {
+    if (!this.attached) return false
+    this.flushNow()
+    this.connection.exchange(exchange)
+    return true
+  }
+
+  /** So that a request finds done what was written before it. */
+  private flushNow(): void {
+    if (this.dirty) this.connection.flushOne(this)
+  }
+
+  private sequenced(request: SequencedRequest, sequence: number): Exchange {
+    const { producerEpoch } = this.outbox
+    return {
+      type: request.type,
+      frame: (number) => request.frame(number, this.handle, producerEpoch, sequence),
+      answered: (reply) => {
+        request.answered(reply)
+        this.acknowledged(producerEpoch, sequence, -1)
+      },
+      refused: (error) => this.refused(producerEpoch, sequence, error),
+      lost: () => {},
+    }
+  }
+}
+
+function whyNotWritable(streamId: string, fence: number, stream: StreamInfo | null): LitetopicError | null {
+  if (stream === null) {
+    return new LitetopicError('STREAM_UNKNOWN', `the topic knows no stream ${streamId} any more`, { streamId })
+  }
+  if (stream.state === 'stopped') return streamStopped(streamId, stream.detail)
+  if (stream.state === 'done' || stream.state === 'failed') {
+    return new LitetopicError('STREAM_ENDED', `stream ${streamId} has ended: ${stream.state}`, { state: stream.state })
+  }
+  return stream.fence === fence ? null : streamFenced(streamId, stream.fence)
+}
+
+function streamStopped(streamId: string, reason: string | null | undefined): LitetopicError {
+  return new LitetopicError('STREAM_STOPPED', `stream ${streamId} was stopped`, { streamId, reason: reason ?? null })
+}
+
+function streamFenced(streamId: string, fence: number | undefined): LitetopicError {
+  return new LitetopicError('FENCED', `stream ${streamId} was taken over by another writer`, { streamId, fence })
+}
