@@ -22,6 +22,7 @@ import type { Link } from './link.ts'
 import type { Operation, OperationOwner, SequencedRequest } from './operation.ts'
 import { Outbox } from './outbox.ts'
 import type { Subscription, SubscriptionHost } from './subscription.ts'
+import { decodeJson } from './values.ts'
 
 /** A stream writer, as its attachment sees it. */
 export interface Writing {
@@ -148,7 +149,7 @@ export class Attachment implements Attached, SubscriptionHost {
     if (this.writers.get(streamId) === writer) this.writers.delete(streamId)
   }
 
-  drained(): Promise<void> {
+  drained(): Promise<LitetopicError | undefined> {
     return this.outbox.drained()
   }
 
@@ -224,7 +225,7 @@ export class Attachment implements Attached, SubscriptionHost {
     switch (what) {
       case 'deleted':
       case 'reclaimed':
-        return this.fail(new LitetopicError('GONE', `topic ${this.name} was ${what}`, { reason: what }))
+        return this.detach(new LitetopicError('GONE', `topic ${this.name} was ${what}`, { reason: what }))
       case 'stopped':
         return this.writers.get(streamId)?.abort(streamStopped(streamId, reason))
       case 'fenced': {
@@ -327,14 +328,21 @@ function whyNotWritable(streamId: string, fence: number, stream: StreamInfo | nu
   if (stream === null) {
     return new LitetopicError('STREAM_UNKNOWN', `the topic knows no stream ${streamId} any more`, { streamId })
   }
-  if (stream.state === 'stopped') return streamStopped(streamId, stream.detail)
+  if (stream.state === 'stopped') return streamStopped(streamId, stopReason(stream.detail))
   if (stream.state === 'done' || stream.state === 'failed') {
     return new LitetopicError('STREAM_ENDED', `stream ${streamId} has ended: ${stream.state}`, { state: stream.state })
   }
   return stream.fence === fence ? null : streamFenced(streamId, stream.fence)
 }
 
-function streamStopped(streamId: string, reason: string | null | undefined): LitetopicError {
+/** What was given to `stop`, out of the detail of a stopped stream. */
+export function stopReason(detail: string | null | undefined): string | null {
+  const found: unknown = detail == null ? null : decodeJson(detail)
+  const reason: unknown = typeof found === 'object' && found !== null ? (found as { reason?: unknown }).reason : null
+  return typeof reason === 'string' ? reason : null
+}
+
+export function streamStopped(streamId: string, reason: string | null | undefined): LitetopicError {
   return new LitetopicError('STREAM_STOPPED', `stream ${streamId} was stopped`, { streamId, reason: reason ?? null })
 }
 

@@ -47,7 +47,8 @@ export interface Attached {
   notice(frame: Down<typeof DOWN.notice>): void
   /** May those who wait for room go on? If so they have been told. */
   letIn(): boolean
-  drained(): Promise<void>
+  /** Resolves when all written so far is answered, with the first error. */
+  drained(): Promise<LitetopicError | undefined>
   /** It is over, for this reason. */
   fail(error: LitetopicError): void
 }
@@ -188,13 +189,13 @@ export class Connection {
       timer = this.clock.setTimeout(resolve, LIMITS.closeFlushMs)
     })
     try {
-      // A failure shows below, where everything that is left is told.
-      await Promise.race([drained, late]).catch(() => {})
+      await Promise.race([drained, late])
       const dropped = this.link === null ? Promise.resolve() : new Promise<void>((r) => this.whenDropped.push(r))
       this.shut(new LitetopicError('CONNECTION_CLOSED', 'the client was closed'))
       await Promise.race([dropped, late])
       this.link?.terminate(new LitetopicError('CONNECTION_CLOSED', 'the client was closed'))
-      await drained
+      const failed = (await drained).find((error) => error !== undefined)
+      if (failed !== undefined) throw failed
     } finally {
       this.clock.clearTimeout(timer)
     }

@@ -33,8 +33,7 @@ const GAPS_BORNE = 3
 interface Waiter {
   readonly order: number
   error: LitetopicError | undefined
-  readonly resolve: () => void
-  readonly reject: (error: LitetopicError) => void
+  readonly resolve: (error: LitetopicError | undefined) => void
 }
 
 export class Outbox {
@@ -185,11 +184,11 @@ export class Outbox {
     this.settle()
   }
 
-  /** Resolves when all that was added so far has been acknowledged; rejects with the first error if any of it was not. */
-  drained(upTo: number = this.lastOrder): Promise<void> {
-    if (this.head === null || this.head.order > upTo) return Promise.resolve()
-    return new Promise((resolve, reject) => {
-      this.waiters.push({ order: upTo, error: undefined, resolve, reject })
+  /** Resolves when all that was added so far has been answered, with the first error if any of it was not acknowledged. */
+  drained(): Promise<LitetopicError | undefined> {
+    if (this.head === null) return Promise.resolve(undefined)
+    return new Promise((resolve) => {
+      this.waiters.push({ order: this.lastOrder, error: undefined, resolve })
     })
   }
 
@@ -264,8 +263,7 @@ export class Outbox {
     const oldest = this.head === null ? Number.POSITIVE_INFINITY : this.head.order
     for (let waiter = this.waiters[0]; waiter !== undefined && waiter.order < oldest; waiter = this.waiters[0]) {
       this.waiters.shift()
-      if (waiter.error === undefined) waiter.resolve()
-      else waiter.reject(waiter.error)
+      waiter.resolve(waiter.error)
     }
   }
 }

@@ -17,11 +17,11 @@ const JSON_DEPTH = 200
  */
 export function encodeValue(value: unknown): RecordData {
   if (value instanceof Uint8Array) {
-    checkSize(value.length)
+    checkAppendSize(value.length)
     return { tag: 'bytes', value }
   }
   const text = encodeJson(value)
-  checkSize(text.length)
+  checkAppendSize(text.length)
   return { tag: 'json', value: text }
 }
 
@@ -52,7 +52,8 @@ export function dataOf(info: DataInfo): RecordData {
   return { tag: info.tag === 'text' ? 'text' : 'json', value: info.value }
 }
 
-function checkSize(size: number): void {
+/** Throws LIMIT_EXCEEDED for records beyond what one append may hold. */
+export function checkAppendSize(size: number): void {
   if (size <= LIMITS.appendBytes) return
   throw new LitetopicError('LIMIT_EXCEEDED', `a value of ${size} bytes exceeds appendBytes (${LIMITS.appendBytes})`, {
     limit: 'appendBytes',
