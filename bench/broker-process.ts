@@ -35,15 +35,15 @@ export async function startBrokerProcess(): Promise<BrokerProcess> {
   }
 }
 
-async function listeningUrl(child: ChildProcess): Promise<string> {
-  let printed = ''
-  for await (const chunk of child.stdout ?? []) {
-    printed += String(chunk)
-    const url = /ws:\/\/\S+/.exec(printed)?.[0]
-    if (url !== undefined) {
-      child.stdout?.resume()
-      return url
-    }
-  }
-  throw new Error(`the broker did not start; it printed: ${printed}`)
+function listeningUrl(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let printed = ''
+    // The stream is read to its end: a broker whose output nobody takes would die of it.
+    child.stdout?.on('data', (chunk: Buffer) => {
+      printed += String(chunk)
+      const url = /ws:\/\/\S+/.exec(printed)?.[0]
+      if (url !== undefined) resolve(url)
+    })
+    child.once('exit', () => reject(new Error(`the broker did not start; it printed: ${printed}`)))
+  })
 }

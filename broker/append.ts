@@ -16,12 +16,12 @@ import {
   streamStateName,
   writeStream,
 } from '../protocol/index.ts'
-import { findRecordId, findStream } from '../storage/index.ts'
+import { findRecordId, findStream, type StreamState } from '../storage/index.ts'
 import type { CommitItem } from './commit-item.ts'
 import { AppendItem, RepeatItem } from './committer.ts'
 import type { Context } from './context.ts'
 import { judgeSequence, type Verdict } from './producers.ts'
-import { refusal, streamEnded, writableStream } from './stream-state.ts'
+import { refusal, writableStream } from './stream-state.ts'
 import type { Attachment, Topic } from './topic.ts'
 
 /** What the records of an entry are, beside tokens and plain messages. */
@@ -36,13 +36,18 @@ interface Inspection {
 
 /** Appends the entry whose records lie in `bytes`. The client hears of it by an ack or a refusal. */
 export function append(context: Context, attachment: Attachment, entry: AppendEntry, bytes: Uint8Array): void {
-  const { topic } = attachment
+  const { topic, client } = attachment
   if (!topic.busy) {
     topic.run(() => appendNow(context, attachment, entry, bytes))
     return
   }
   const kept = { ...entry }
-  topic.run(() => appendNow(context, attachment, kept, bytes))
+  const size = entry.to - entry.from
+  client.begun(size)
+  topic.run(() => {
+    client.ended(size)
+    return appendNow(context, attachment, kept, bytes)
+  })
 }
 
 function appendNow(
@@ -51,10 +56,6 @@ function appendNow(
   entry: AppendEntry,
   bytes: Uint8Array,
 ): void | Promise<void> {
-  const refuse = (error: unknown): void => {
-    const { client, handle } = attachment
-    client.refuse(handle, entry.producerEpoch, entry.sequence, asLitetopicError(error))
-  }
   try {
     const verdict = admit(context, attachment, entry.producerEpoch, entry.sequence)
     if (verdict.kind === 'repeat') {
@@ -66,11 +67,17 @@ function appendNow(
       store(context, attachment, entry, bytes, verdict, found)
       return
     }
+    // The entry is the connection's, which reads the next one into it meanwhile.
     const kept = { ...entry }
-    return storeAfterLookup(context, attachment, kept, bytes, found).catch(refuse)
+    const lookup = storeAfterLookup(context, attachment, kept, bytes, found)
+    return lookup.catch((error: unknown) => refuse(attachment, kept, error))
   } catch (error) {
-    refuse(error)
+    refuse(attachment, entry, error)
   }
+}
+
+function refuse({ client, handle }: Attachment, entry: AppendEntry, error: unknown): void {
+  client.refuse(handle, entry.producerEpoch, entry.sequence, asLitetopicError(error))
 }
 
 /** May the attachment mutate its topic with this sequence? Throws what it may not. */
@@ -112,10 +119,11 @@ async function storeAfterLookup(
 ): Promise<void> {
   const { topic } = attachment
   const { table } = context.shard.store
-  if (found.unwritable !== null) {
+  // A repeat is a repeat, whatever has become of its stream since.
+  const offset = found.id === undefined ? null : await findRecordId(table, topic.state, found.id)
+  if (offset === null && found.unwritable !== null) {
     throw refusal(topic.name, found.unwritable, await findStream(table, topic.state, found.unwritable))
   }
-  const offset = await findRecordId(table, topic.state, found.id as string)
   // The table was asked: the topic may have ended meanwhile. Nothing else can have changed, it was this entry's turn.
   const verdict = admit(context, attachment, entry.producerEpoch, entry.sequence)
   if (verdict.kind !== 'next') throw new LitetopicError('INTERNAL', 'an append was overtaken in its turn')
@@ -161,7 +169,7 @@ function store(
     principal: client.principal,
   })
   item.size = shard.log.batchBytes
-  attachment.wrote = true
+  topic.noteWrite(attachment)
   topic.lastUsedMs = clock.monotonicMs()
   if (found.ends !== null) forgetWriter(topic, found.ends)
 }
@@ -174,14 +182,8 @@ function inspect(topic: Topic, entry: AppendEntry, bytes: Uint8Array): Inspectio
   let count = 0
   for (; walker.next(); count++) {
     walker.checkData()
-    if (walker.repeat && found.ends === null) continue
-    if (walker.kind === KIND.token || walker.kind === KIND.stream) {
-      const streamId = walker.name()
-      if (stream === null) found.unwritable = streamId
-      else if (stream.streamId !== streamId) throw refusal(topic.name, streamId, null)
-      else if (found.ends !== null) throw streamEnded(topic.name, { ...stream, state: 'done' })
-      if (walker.kind === KIND.stream) found.ends = endOf(walker, streamId)
-    }
+    if (walker.repeat && found.ends === null && walker.extrasTo === 0) continue
+    if (walker.kind === KIND.token || walker.kind === KIND.stream) inspectStreamRecord(topic, stream, walker, found)
     const id = walker.extras()?.id
     if (id !== undefined && count === 0) found.id = id
     if (id !== undefined && count > 0) {
@@ -193,6 +195,20 @@ function inspect(topic: Topic, entry: AppendEntry, bytes: Uint8Array): Inspectio
     throw new LitetopicError('BAD_FRAME', `an append of ${count} records that says ${entry.count}`)
   }
   return found
+}
+
+function inspectStreamRecord(topic: Topic, stream: StreamState | null, walker: RecordWalker, found: Inspection): void {
+  const streamId = walker.name()
+  if (stream === null) found.unwritable ??= streamId
+  if (streamId !== (stream?.streamId ?? found.unwritable)) {
+    throw new LitetopicError('BAD_REQUEST', 'the tokens and stream records of an append are of the stream of its fence')
+  }
+  if (found.ends !== null) {
+    throw new LitetopicError('STREAM_ENDED', `an append to stream ${streamId} of topic ${topic.name} behind its end`, {
+      streamId,
+    })
+  }
+  if (walker.kind === KIND.stream) found.ends = endOf(walker, streamId)
 }
 
 function endOf(walker: RecordWalker, streamId: string): string {

@@ -1,13 +1,20 @@
 /** Wires a broker together: store, shard, operations, listener; and takes it down in order. No logic of its own. */
 
 import { createRequire } from 'node:module'
-import { DEFAULT_HOST, DEFAULT_PORT, LIMITS, type LitetopicError, WEBSOCKET_PATH } from '../protocol/index.ts'
+import {
+  asLitetopicError,
+  DEFAULT_HOST,
+  DEFAULT_PORT,
+  LIMITS,
+  type LitetopicError,
+  WEBSOCKET_PATH,
+} from '../protocol/index.ts'
 import { type Durability, MemoryDisk, openLevelStore, openMemoryStore, Shard, type Store } from '../storage/index.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import type { Context } from './context.ts'
 import { Operations } from './operations.ts'
-import { effectivePolicy, type PolicyTable } from './policy.ts'
+import { effectivePolicy, policyTable } from './policy.ts'
 import { Quiet } from './quiet.ts'
 import { Reclaimer } from './reclaim.ts'
 import { Registry } from './registry.ts'
@@ -76,20 +83,19 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
 async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
   const clock = options.clock ?? systemClock
   const log = options.log ?? (() => undefined)
-  const policies: PolicyTable = new Map(
-    Object.entries({ '': { lingerMs: options.lingerMs ?? LIMITS.lingerMs }, ...options.policies }),
-  )
+  const policies = policyTable(options.lingerMs ?? LIMITS.lingerMs, options.policies ?? {})
+  const report = (error: LitetopicError): void => log(`${error.code}: ${error.message}`)
   const unavailable = (error: LitetopicError): void => log(`the store cannot be written: ${error.message}`)
   const shard: Shard<CommitItem> = await Shard.open<CommitItem>(store, {
     committed(items) {
-      for (const item of items) item.committed()
+      for (const item of items) tell(item, null, report)
       shard.wakeFlusher()
       listener.relieve()
       quiet.touch()
     },
     failed(items, error) {
       unavailable(error)
-      for (const item of items) item.failed(error)
+      for (const item of items) tell(item, error, report)
     },
     lingerMs: (state) => effectivePolicy(policies, state.name, state.policy).lingerMs,
     flushed: (state) => reclaimer.flushed(state),
@@ -104,6 +110,7 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
     policies,
     streamGraceMs: options.streamGraceMs ?? LIMITS.streamGraceMs,
     residencyIdleMs: options.residencyIdleMs ?? LIMITS.residencyIdleMs,
+    report,
   }
   const reclaimer = new Reclaimer(context)
   registry.onResident = (topic) => reclaimer.resident(topic)
@@ -117,13 +124,12 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
   })
   const host = options.host ?? DEFAULT_HOST
   const port = await listener.listen(host, options.port ?? DEFAULT_PORT)
-  reclaimer.start().catch(unavailable)
+  void reclaimer.start()
   quiet.touch()
   let closed: Promise<void> | null = null
   const close = async (): Promise<void> => {
-    reclaimer.stop()
     quiet.stop()
-    await listener.close()
+    await Promise.all([reclaimer.stop(), listener.close()])
     await shard.close()
   }
   return {
@@ -141,6 +147,16 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
       closed ??= close()
       return closed
     },
+  }
+}
+
+/** A fault in telling one client must not keep the others from being told. */
+function tell(item: CommitItem, failure: LitetopicError | null, report: (error: LitetopicError) => void): void {
+  try {
+    if (failure === null) item.committed()
+    else item.failed(failure)
+  } catch (error) {
+    report(asLitetopicError(error))
   }
 }
 

@@ -19,6 +19,10 @@ export interface Client {
   readonly principal: string | undefined
   /** True while the transport holds more than it should: subscriptions then read from storage later. */
   readonly clogged: boolean
+  /** An operation of this client waits, with so many bytes; beyond a bound nothing more is read from it. */
+  begun(bytes: number): void
+  /** It waits no more. */
+  ended(bytes: number): void
   ack(handle: number, producerEpoch: number, sequence: number, base: number): void
   refuse(handle: number, producerEpoch: number, sequence: number, error: LitetopicError): void
   /** Sends the batch in `bytes[from, to)`, which it copies at once. */

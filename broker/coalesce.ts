@@ -59,6 +59,8 @@ class Coalescer {
     const batch = new BatchReader(new ByteReader(batches))
     while (!this.stopped && batch.advance() && batch.base < to) {
       if (batch.next <= from) continue
+      // What is missing is never covered up: the reader finds that it does not get on.
+      if (batch.base > this.next) break
       this.timeMs = batch.timeMs
       this.current = null
       const walker = new RecordWalker(batch.content())
@@ -76,7 +78,7 @@ class Coalescer {
     }
     if (walker.tag === TAG.json && wanted) this.flush()
     const run = this.runOf(walker, offset, wanted)
-    if (!wanted) return
+    if (!wanted || this.stopped) return
     run.sizes.push(walker.dataTo - walker.dataFrom)
     run.data.slice(walker.bytes, walker.dataFrom, walker.dataTo)
     run.last = offset
@@ -92,9 +94,13 @@ class Coalescer {
     if (same && current.sizes.length > 0) return current
     const streamId = walker.repeat && current !== null ? current.streamId : walker.name()
     const part = walker.repeat && current !== null ? current.part : walker.part()
-    const run =
-      this.runs.find((known) => known.streamId === streamId && known.part === part && known.tag === walker.tag) ??
-      newRun(walker.tag, streamId, part, offset)
+    let known = this.runs.find((open) => open.streamId === streamId && open.part === part)
+    // Tokens of one part keep their order, so that one of another tag begins anew.
+    if (known !== undefined && known.tag !== walker.tag) {
+      this.flush()
+      known = undefined
+    }
+    const run = known ?? newRun(walker.tag, streamId, part, offset)
     if (wanted && run.sizes.length === 0) this.runs.push(run)
     this.current = run
     return run

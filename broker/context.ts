@@ -1,8 +1,10 @@
 /** What the operations share: the shard, the clock, the resident topics and the policies. */
 
+import type { LitetopicError } from '../protocol/index.ts'
 import type { Shard } from '../storage/index.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
+import { CallbackItem } from './committer.ts'
 import { type EffectivePolicy, effectivePolicy, type PolicyTable } from './policy.ts'
 import type { Registry } from './registry.ts'
 import type { Topic } from './topic.ts'
@@ -16,8 +18,15 @@ export interface Context {
   readonly streamGraceMs: number
   /** How long a resident topic that nobody uses stays in memory. */
   readonly residencyIdleMs: number
+  /** Tells the operator of an error that no client waits for. */
+  readonly report: (error: LitetopicError) => void
 }
 
 export function policyOf(context: Context, topic: Topic): EffectivePolicy {
   return effectivePolicy(context.policies, topic.name, topic.state.policy)
+}
+
+/** Resolves when all that was assigned so far is durable; rejects with STORE_UNAVAILABLE. */
+export function allCommitted(context: Context): Promise<void> {
+  return new Promise((resolve, reject) => context.shard.log.afterCommit(new CallbackItem(resolve, reject)))
 }

@@ -8,15 +8,16 @@ import {
   type TopicInfo,
   type UP,
 } from '../protocol/index.ts'
-import { contextNames, listCheckpoints, type TopicState } from '../storage/index.ts'
-import type { Context } from './context.ts'
+import { listCheckpoints, type TopicState } from '../storage/index.ts'
+import { allCommitted, type Context } from './context.ts'
+import { checkPieces, contextEntry, contextPage } from './context-entries.ts'
 import { effectivePolicy, lingerInfo, policyInfo } from './policy.ts'
-import { checkpointInfo, contextEntry } from './resume.ts'
+import { checkpointInfo } from './resume.ts'
 import { streamInfo } from './stream-state.ts'
 import type { Topic } from './topic.ts'
 
 /** A topic as a list shows it. */
-export function summary(context: Context, state: TopicState): TopicInfo {
+function summary(context: Context, state: TopicState, isResident: boolean): TopicInfo {
   const topic = context.registry.get(state.name)
   const policy = effectivePolicy(context.policies, state.name, state.policy)
   const attached = (topic?.holders ?? 0) > 0
@@ -31,24 +32,31 @@ export function summary(context: Context, state: TopicState): TopicInfo {
     lastAppendMs: state.lastAppendMs,
     lingerMs: lingerInfo(policy),
     hold: attached ? 'attached' : kept ? 'kept' : 'lingering',
-    residency: topic === undefined ? 'dormant' : 'resident',
+    residency: isResident ? 'resident' : 'dormant',
   }
 }
 
-/** Everything about a topic that fits an answer. */
-export function description(context: Context, topic: Topic): TopicInfo {
+/**
+ * Everything about a topic that fits an answer. Checkpoints and context entries are counted up to one page. `isResident`:
+ * it was in memory before it was asked for.
+ */
+export async function description(context: Context, topic: Topic, isResident: boolean): Promise<TopicInfo> {
   const { state } = topic
+  const { table } = context.shard.store
+  const found = await listCheckpoints(table, state, state.committedTo, LIMITS.pageItems)
+  const { entries } = await contextPage(context, topic, { limit: LIMITS.pageItems, bytes: Number.POSITIVE_INFINITY })
+  await allCommitted(context)
   const policy = effectivePolicy(context.policies, state.name, state.policy)
   const lingering = topic.holders === 0 && Number.isFinite(topic.lingerUntilMs)
   const { clock } = context
   return {
-    ...summary(context, state),
+    ...summary(context, state, isResident),
     attachments: topic.attachments.size,
     streams: [...(state.openStreams?.values() ?? [])].map((stream) =>
       streamInfo(stream, topic.isLive(stream.streamId)),
     ),
-    checkpoints: (state.counts?.checkpoints ?? 0) + (state.recent?.checkpoints?.length ?? 0),
-    contextEntries: (state.counts?.context ?? 0) + (state.recent?.context?.length ?? 0),
+    checkpoints: found.length,
+    contextEntries: entries.length,
     closed: state.closed,
     reclaimAtMs: lingering ? Math.round(clock.wallMs() + topic.lingerUntilMs - clock.monotonicMs()) : null,
     policy: policyInfo(policy),
@@ -63,7 +71,10 @@ export async function list(
 ): Promise<ReplyOf<typeof UP.list>> {
   const limit = pageLimit(options.limit)
   const { states, more } = await context.shard.list(prefix, options.after ?? '', limit)
-  const topics = states.map((state) => summary(context, context.registry.get(state.name)?.state ?? state))
+  const topics = states.map((state) => {
+    const topic = context.registry.get(state.name)
+    return summary(context, topic?.state ?? state, topic !== undefined)
+  })
   return { topics, more }
 }
 
@@ -93,15 +104,16 @@ export async function contextEntries(
   topic: Topic,
   options: { name?: string; asOf?: number; after?: string; limit?: number },
 ): Promise<ReplyOf<typeof UP.context>> {
-  const asOf = options.asOf ?? topic.state.committedTo
-  if (options.name !== undefined) {
-    const entry = await contextEntry(context, topic, options.name, asOf)
+  const { name, asOf, after } = options
+  if (name !== undefined) {
+    const entry = await contextEntry(context, topic, name, asOf ?? topic.state.committedTo)
+    if (entry !== null) checkPieces(entry)
     return { entries: entry === null ? [] : [entry], more: false }
   }
   const limit = pageLimit(options.limit)
-  const names = await contextNames(context.shard.store.table, topic.state, options.after ?? '', limit + 1)
-  const found = await Promise.all(names.slice(0, limit).map((name) => contextEntry(context, topic, name, asOf)))
-  return { entries: found.filter((entry) => entry !== null), more: names.length > limit }
+  const page = await contextPage(context, topic, { asOf, after, limit, bytes: LIMITS.resumeInlineBytes })
+  page.entries.forEach(checkPieces)
+  return page
 }
 
 function pageLimit(limit: number = 100): number {

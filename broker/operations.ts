@@ -22,7 +22,7 @@ import { findStream } from '../storage/index.ts'
 import { append } from './append.ts'
 import type { Client } from './client.ts'
 import { CallbackItem } from './committer.ts'
-import { type Context, policyOf } from './context.ts'
+import { allCommitted, type Context, policyOf } from './context.ts'
 import { checkpoints, contextEntries, description, list } from './describe.ts'
 import { lingerInfo, policyInfo, storedPolicy } from './policy.ts'
 import { positionOf } from './positions.ts'
@@ -30,7 +30,7 @@ import { findSlot } from './producers.ts'
 import type { Reclaimer } from './reclaim.ts'
 import { type ResumeRequest, resume } from './resume.ts'
 import { streamInfo } from './stream-state.ts'
-import { type OpenRequest, openStream, stopStreams } from './streams.ts'
+import { adoptStreams, type OpenRequest, openStream, stopStreams } from './streams.ts'
 import { Subscription } from './subscription.ts'
 import { Attachment, type Topic } from './topic.ts'
 import { type TrimRequest, trim } from './trim.ts'
@@ -56,25 +56,18 @@ export class Operations {
     name: string,
     options: AttachOptions,
   ): Promise<{ attachment: Attachment; reply: Promise<ReplyOf<typeof UP.attach>> }> {
-    const { registry, shard, clock } = this.context
     checkTopicName(name)
     if (options.producer !== undefined) checkId(options.producer, 'producer id')
     const policy = storedPolicy(options.policy)
-    const found = registry.find(name)
-    // While the table was asked, another client may have created the topic.
-    let topic = (found instanceof Promise ? await found : found) ?? registry.get(name) ?? null
-    const mayCreate = options.create !== false && options.observe !== true && options.epoch === undefined
-    const created = topic === null && mayCreate
-    if (topic === null) {
-      if (!mayCreate) throw missing(name, options)
-      topic = registry.add(shard.create(name, clock.wallMs(), policy, null))
-    }
-    if (options.epoch !== undefined && options.epoch !== topic.state.epoch) throw recreated(topic)
-    const producerId = options.observe === true ? null : (options.producer ?? null)
-    const attachment = new Attachment(client, handle, topic, producerId, options.observe === true)
-    topic.attachments.add(attachment)
-    if (!attachment.observe) this.reclaimer.attached(topic)
-    return { attachment, reply: this.attachReply(attachment, created) }
+    return this.withTopic(name, (found) => {
+      const { registry, shard, clock } = this.context
+      const mayCreate = options.create !== false && options.observe !== true && options.epoch === undefined
+      if (found === null && !mayCreate) throw missing(name, options)
+      const topic = found ?? registry.add(shard.create(name, clock.wallMs(), policy, null))
+      if (options.epoch !== undefined && options.epoch !== topic.state.epoch) throw recreated(topic)
+      const attachment = this.attachTo(topic, client, handle, options)
+      return { attachment, reply: this.attachReply(attachment, found === null) }
+    })
   }
 
   /** Ends the attachment and its subscriptions. */
@@ -82,7 +75,7 @@ export class Operations {
     if (attachment.detached) return
     attachment.detached = true
     for (const subscription of attachment.subscriptions ?? []) subscription.close(null)
-    attachment.topic.attachments.delete(attachment)
+    attachment.topic.remove(attachment)
     this.reclaimer.detached(attachment)
   }
 
@@ -104,7 +97,9 @@ export class Operations {
   async stream(attachment: Attachment, streamId: string): Reply<typeof UP.stream> {
     const topic = usable(attachment.topic)
     const stream = await findStream(this.context.shard.store.table, topic.state, checkId(streamId, 'stream id'))
-    return { stream: stream === null ? null : streamInfo(stream, topic.isLive(streamId)) }
+    const info = stream === null ? null : streamInfo(stream, topic.isLive(streamId))
+    await allCommitted(this.context)
+    return { stream: info }
   }
 
   async trim(attachment: Attachment, request: TrimRequest): Reply<typeof UP.trim> {
@@ -115,12 +110,12 @@ export class Operations {
   async policy(attachment: Attachment, policy: PolicyInfo): Reply<typeof UP.policy> {
     const topic = usable(attachment.topic)
     const change = storedPolicy(policy)
-    await new Promise<void>((resolve, reject) => {
-      const done = new CallbackItem(resolve, reject)
-      if (change === null) this.context.shard.log.afterCommit(done)
-      else this.context.shard.setPolicy(topic.state, change, done)
-    })
-    this.reclaimer.policyChanged(topic)
+    if (change !== null) {
+      await new Promise<void>((resolve, reject) => {
+        this.context.shard.setPolicy(topic.state, change, new CallbackItem(resolve, reject))
+      })
+      this.reclaimer.policyChanged(topic)
+    }
     return { policy: policyInfo(policyOf(this.context, topic)) }
   }
 
@@ -169,9 +164,11 @@ export class Operations {
   }
 
   async describe(name: string): Reply<typeof UP.describe> {
-    const topic = await this.context.registry.find(checkTopicName(name))
-    if (topic === null) throw missing(name, {})
-    return description(this.context, topic)
+    const isResident = this.context.registry.get(checkTopicName(name)) !== undefined
+    return this.withTopic(name, (topic) => {
+      if (topic === null) throw missing(name, {})
+      return description(this.context, topic, isResident)
+    })
   }
 
   async list(prefix: string, options: { after?: string; limit?: number }): Reply<typeof UP.list> {
@@ -180,11 +177,41 @@ export class Operations {
 
   /** Deletes the topic; with an epoch, only that incarnation. */
   async delete(name: string, epoch: number | null): Reply<typeof UP.delete> {
-    const topic = await this.context.registry.find(checkTopicName(name))
-    if (topic === null) return { deleted: false }
-    if (epoch !== null && topic.state.epoch !== epoch) throw recreated(topic)
-    await this.reclaimer.delete(topic, 'deleted')
-    return { deleted: true }
+    return this.withTopic(checkTopicName(name), async (topic) => {
+      if (topic === null) return { deleted: false }
+      if (epoch !== null && topic.state.epoch !== epoch) throw recreated(topic)
+      await this.reclaimer.delete(topic, 'deleted')
+      return { deleted: true }
+    })
+  }
+
+  /**
+   * Calls `use` with the topic of that name made resident, or with null. What happens while the table is asked is seen:
+   * the topic may be created, deleted or dormant again by then. So `use` must decide before it waits for anything.
+   */
+  private async withTopic<T>(name: string, use: (topic: Topic | null) => T | Promise<T>): Promise<T> {
+    const { registry } = this.context
+    let topic = registry.get(name) ?? null
+    while (topic === null) {
+      const found = await registry.find(name)
+      topic = registry.get(name) ?? null
+      if (found === null) break
+    }
+    return use(topic)
+  }
+
+  private attachTo(topic: Topic, client: Client, handle: number, options: AttachOptions): Attachment {
+    const observe = options.observe === true
+    const producerId = observe ? null : (options.producer ?? null)
+    const attachment = new Attachment(client, handle, topic, producerId, observe)
+    topic.add(attachment, this.context.clock.monotonicMs())
+    const slot = producerId === null ? -1 : findSlot(topic.state, producerId)
+    if (slot >= 0 && (topic.state.producers?.[slot]?.sequence ?? -1) >= 0) {
+      topic.noteWrite(attachment)
+      adoptStreams(attachment, slot)
+    }
+    if (!observe) this.reclaimer.attached(topic)
+    return attachment
   }
 
   private attachReply(attachment: Attachment, created: boolean): Promise<ReplyOf<typeof UP.attach>> {

@@ -1,6 +1,6 @@
 /** Linger and retention of a topic: its own, over those of the longest prefix configured, over the defaults. */
 
-import { LIMITS, LitetopicError, longestPrefix, type PolicyInfo } from '../protocol/index.ts'
+import { checkPrefix, LIMITS, LitetopicError, longestPrefix, type PolicyInfo } from '../protocol/index.ts'
 import type { TopicPolicy } from '../storage/index.ts'
 
 export interface EffectivePolicy {
@@ -14,17 +14,36 @@ export interface EffectivePolicy {
 export type PolicyTable = ReadonlyMap<string, TopicPolicy>
 
 const NO_POLICY: TopicPolicy = {}
+const KEYS = ['lingerMs', 'maxBytes', 'maxRecords', 'maxAgeMs'] as const
 
 /** The policy in force. Retention that is not set is without bound. */
 export function effectivePolicy(table: PolicyTable, name: string, own: TopicPolicy | null): EffectivePolicy {
   const prefix = longestPrefix(table, name) ?? NO_POLICY
-  const linger = own?.lingerMs ?? prefix.lingerMs ?? LIMITS.lingerMs
+  const linger = own?.lingerMs ?? prefix.lingerMs ?? table.get('')?.lingerMs ?? LIMITS.lingerMs
   return {
     lingerMs: linger === 'forever' ? Number.POSITIVE_INFINITY : linger,
-    maxBytes: own?.maxBytes ?? prefix.maxBytes ?? Number.POSITIVE_INFINITY,
-    maxRecords: own?.maxRecords ?? prefix.maxRecords ?? Number.POSITIVE_INFINITY,
-    maxAgeMs: own?.maxAgeMs ?? prefix.maxAgeMs ?? Number.POSITIVE_INFINITY,
+    maxBytes: bound(own?.maxBytes, prefix.maxBytes),
+    maxRecords: bound(own?.maxRecords, prefix.maxRecords),
+    maxAgeMs: bound(own?.maxAgeMs, prefix.maxAgeMs),
   }
+}
+
+/** A topic's own null lifts the bound of its prefix. */
+function bound(own: number | null | undefined, prefix: number | null | undefined): number {
+  return (own === undefined ? prefix : own) ?? Number.POSITIVE_INFINITY
+}
+
+/** The policies by prefix as they are looked up, with the default for the rest. Throws BAD_NAME. */
+export function policyTable(
+  lingerMs: number | 'forever',
+  policies: Readonly<Record<string, TopicPolicy>>,
+): PolicyTable {
+  const table = new Map<string, TopicPolicy>([['', { lingerMs }]])
+  for (const [prefix, policy] of Object.entries(policies)) {
+    const bare = checkPrefix(prefix)
+    table.set(bare, bare === '' ? { lingerMs, ...policy } : policy)
+  }
+  return table
 }
 
 /** The same as answers carry it. */
@@ -45,7 +64,7 @@ export function lingerInfo(policy: EffectivePolicy): number | 'forever' {
 /** What of a policy is set, as it is stored; null when nothing is. Throws BAD_REQUEST on values out of range. */
 export function storedPolicy(policy: PolicyInfo | undefined): TopicPolicy | null {
   if (policy === undefined) return null
-  const entries = Object.entries(policy).filter(([, value]) => value !== undefined)
+  const entries = KEYS.map((key) => [key, policy[key]] as const).filter(([, value]) => value !== undefined)
   for (const [key, value] of entries) {
     if (key !== 'lingerMs' && value === 0) {
       throw new LitetopicError('BAD_REQUEST', `${key} must be more than 0, or null for no bound`)

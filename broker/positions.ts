@@ -10,15 +10,17 @@ import {
   RecordWalker,
 } from '../protocol/index.ts'
 import { findCheckpoint } from '../storage/index.ts'
-import type { Context } from './context.ts'
+import { allCommitted, type Context } from './context.ts'
 import { beyondEnd, endedError, judgeCursor } from './outcomes.ts'
 import type { Topic } from './topic.ts'
+
+const FIELDS = ['start', 'live', 'last', 'timeMs', 'cursor', 'offset', 'checkpoint'] as const
 
 /** The offset to begin with. Rejects with the error of the outcome, BAD_CURSOR, BAD_REQUEST or CHECKPOINT_UNKNOWN. */
 export async function positionOf(context: Context, topic: Topic, from: FromInfo): Promise<number> {
   const { state } = topic
-  const fields = Object.entries(from).filter(([, value]) => value !== undefined)
-  if (fields.length !== 1) throw new LitetopicError('BAD_REQUEST', 'say with exactly one field where to read from')
+  const given = FIELDS.filter((field) => from[field] !== undefined)
+  if (given.length !== 1) throw new LitetopicError('BAD_REQUEST', 'say with exactly one field where to read from')
   if (from.start === true) return state.firstOffset
   if (from.live === true) return state.committedTo
   if (from.last !== undefined) return Math.max(state.firstOffset, state.committedTo - from.last)
@@ -32,7 +34,11 @@ export async function positionOf(context: Context, topic: Topic, from: FromInfo)
 /** Offset of the newest checkpoint of that name, or of any; rejects with CHECKPOINT_UNKNOWN. */
 export async function checkpointOffset(context: Context, topic: Topic, name: string | null): Promise<number> {
   const offset = await findCheckpoint(context.shard.store.table, topic.state, name)
-  if (offset !== null && offset < topic.state.committedTo) return offset
+  if (offset !== null) {
+    // One that is just being written is waited for: an older one would be the wrong answer soon.
+    if (offset >= topic.state.committedTo) await allCommitted(context)
+    return offset
+  }
   const which = name === null ? 'no checkpoint' : `no checkpoint ${name}`
   throw new LitetopicError('CHECKPOINT_UNKNOWN', `topic ${topic.name} has ${which}`, { checkpoint: name })
 }
@@ -56,6 +62,7 @@ export async function readRecord(
       if (at === offset) return { name: walker.name(), data: walker.recordData(), timeMs: batch.timeMs }
     }
   }
+  if (offset < topic.state.firstOffset) throw endedError(topic, 'trimmed', context.shard.incarnation)
   throw new LitetopicError('STORE_CORRUPT', `topic ${topic.name} has no record at offset ${offset}`, { offset })
 }
 

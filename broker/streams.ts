@@ -28,6 +28,8 @@ export function openStream(context: Context, attachment: Attachment, request: Op
     const { streamId, producerEpoch, sequence } = request
     const found = findStream(context.shard.store.table, topic.state, streamId)
     const stream = found instanceof Promise ? await found : found
+    // Its connection may be gone meanwhile, and would never be told to be gone as that of a writer.
+    if (attachment.detached) throw new LitetopicError('UNKNOWN_HANDLE', 'the handle was detached meanwhile')
     const verdict = admit(context, attachment, producerEpoch, sequence)
     const reply = (fence: number | null, offset: number | null) => (): void => {
       resolve({ fence, stream: streamInfo(current(topic, stream, streamId), topic.isLive(streamId)), offset })
@@ -67,6 +69,7 @@ export function stopStreams(
   return inTurn(attachment.topic, async (resolve, reject) => {
     const { topic } = attachment
     context.shard.log.check()
+    if (topic.ended !== null) throw topic.ended
     const ids = streamId === null ? [...(topic.state.openStreams?.keys() ?? [])] : [streamId]
     const ended: StreamInfo[] = []
     for (const id of ids) {
@@ -129,18 +132,36 @@ function stop(context: Context, topic: Topic, streamId: string, reason: string |
   forgetWriter(topic, streamId)
 }
 
+/**
+ * A producer has attached again: the open streams that it was the last to write are live, for it goes on with the fence
+ * it has. One already `lost` stays so until it is continued.
+ */
+export function adoptStreams(attachment: Attachment, slot: number): void {
+  const { topic } = attachment
+  for (const stream of topic.state.openStreams?.values() ?? []) {
+    if (stream.writerSlot !== slot) continue
+    // What is there is the same producer's former connection, not yet known to be gone.
+    topic.writers?.get(stream.streamId)?.writes?.delete(stream.streamId)
+    setWriter(topic, attachment, stream.streamId)
+  }
+}
+
 function becomeWriter(topic: Topic, attachment: Attachment, streamId: string, fence: number): void {
   const before = topic.writers?.get(streamId)
   if (before !== undefined && before !== attachment) {
     before.writes?.delete(streamId)
     if (!before.detached) before.client.notice(before.handle, 'fenced', { streamId, fence })
   }
+  setWriter(topic, attachment, streamId)
+}
+
+function setWriter(topic: Topic, attachment: Attachment, streamId: string): void {
   topic.writers ??= new Map()
   topic.writers.set(streamId, attachment)
   topic.graces?.delete(streamId)
   attachment.writes ??= new Set()
   attachment.writes.add(streamId)
-  attachment.wrote = true
+  topic.noteWrite(attachment)
 }
 
 function checkRoom(topic: Topic, stream: StreamState | null): void {

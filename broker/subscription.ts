@@ -25,6 +25,8 @@ export class Subscription implements Reader {
   /** Caught up: the committer delivers. */
   private live = false
   private pumping = false
+  /** Its client tells when the socket has room. */
+  private waiting = false
   closed = false
   /** Told once when it has ended. */
   onClose: () => void = () => undefined
@@ -76,9 +78,7 @@ export class Subscription implements Reader {
   pump(): void {
     if (this.pumping || this.live || this.closed) return
     this.pumping = true
-    void this.catchUp().finally(() => {
-      this.pumping = false
-    })
+    void this.catchUp()
   }
 
   /** Ends it; with an error, the reader is told why. */
@@ -99,10 +99,7 @@ export class Subscription implements Reader {
     try {
       for (let reads = 1; !this.closed; reads++) {
         if (this.credit <= 0) return
-        if (this.client.clogged) {
-          this.client.whenUnclogged(() => this.pump())
-          return
-        }
+        if (this.client.clogged) return this.waitForSocket()
         if (this.topic.ended !== null) throw this.topic.ended
         if (this.position >= state.committedTo) {
           this.live = true
@@ -115,12 +112,26 @@ export class Subscription implements Reader {
       }
     } catch (error) {
       this.close(asLitetopicError(error))
+    } finally {
+      // Here, and not when the promise settles: a credit that comes right behind must find it done.
+      this.pumping = false
     }
+  }
+
+  private waitForSocket(): void {
+    if (this.waiting) return
+    this.waiting = true
+    this.client.whenUnclogged(() => {
+      this.waiting = false
+      this.pump()
+    })
   }
 
   private send(batches: Uint8Array, committedTo: number): void {
     if (this.closed) return
     const before = this.position
+    // While the table was read, what it read may have been trimmed.
+    if (before < this.topic.state.firstOffset) throw endedError(this.topic, 'trimmed', this.shard.incarnation)
     if (this.raw) this.sendRaw(batches, committedTo)
     else {
       coalesce(batches, this.position, committedTo, (bytes, from, to, next) => {

@@ -1,6 +1,7 @@
 /**
  * What falls due in memory, on one clock. Items are kept in buckets of time, so that a million of them cost one timer and
- * adding one costs the same whatever there is. Nothing is cancelled: who is called looks whether it is still due.
+ * adding one costs the same whatever there is. An item is in one bucket at most; who leaves takes it out, or the bucket
+ * would keep it in memory until it is due.
  */
 
 import type { Clock } from './clock.ts'
@@ -12,7 +13,7 @@ const ITEMS_PER_TURN = 1000
 export class Timers<Item> {
   private readonly clock: Clock
   private readonly due: (item: Item) => void
-  private readonly buckets = new Map<number, Item[]>()
+  private readonly buckets = new Map<number, Set<Item>>()
   /** Bucket numbers, the next last. */
   private order: number[] = []
   private cancel: (() => void) | null = null
@@ -23,17 +24,28 @@ export class Timers<Item> {
     this.due = due
   }
 
-  /** Calls `due` with the item at that monotonic time, at most 50 ms late. */
-  add(atMs: number, item: Item): void {
-    const bucket = Math.ceil(atMs / BUCKET_MS)
+  /** The bucket of a monotonic time: it is due at most 50 ms later. */
+  static bucketOf(atMs: number): number {
+    return Math.max(0, Math.ceil(atMs / BUCKET_MS))
+  }
+
+  /** Calls `due` with the item when the bucket is due. */
+  add(bucket: number, item: Item): void {
     const items = this.buckets.get(bucket)
     if (items !== undefined) {
-      items.push(item)
+      items.add(item)
       return
     }
-    this.buckets.set(bucket, [item])
-    this.insert(bucket)
+    this.buckets.set(bucket, new Set([item]))
+    this.order.splice(this.placeOf(bucket), 0, bucket)
     this.arm()
+  }
+
+  remove(bucket: number, item: Item): void {
+    const items = this.buckets.get(bucket)
+    if (items?.delete(item) !== true || items.size > 0) return
+    this.buckets.delete(bucket)
+    this.order.splice(this.placeOf(bucket), 1)
   }
 
   stop(): void {
@@ -44,7 +56,8 @@ export class Timers<Item> {
     this.armedFor = Number.POSITIVE_INFINITY
   }
 
-  private insert(bucket: number): void {
+  /** Where the bucket is, or belongs, in the order. */
+  private placeOf(bucket: number): number {
     let low = 0
     let high = this.order.length
     while (low < high) {
@@ -52,7 +65,7 @@ export class Timers<Item> {
       if ((this.order[middle] as number) > bucket) low = middle + 1
       else high = middle
     }
-    this.order.splice(low, 0, bucket)
+    return low
   }
 
   private arm(): void {
@@ -68,19 +81,25 @@ export class Timers<Item> {
     this.cancel = null
     this.armedFor = Number.POSITIVE_INFINITY
     const now = this.clock.monotonicMs()
-    let handled = 0
-    while (handled < ITEMS_PER_TURN) {
+    const turn: Item[] = []
+    while (turn.length < ITEMS_PER_TURN) {
       const bucket = this.order.at(-1)
       if (bucket === undefined || bucket * BUCKET_MS > now) break
-      const items = this.buckets.get(bucket) as Item[]
-      const turn = items.splice(0, ITEMS_PER_TURN - handled)
-      if (items.length === 0) {
-        this.buckets.delete(bucket)
-        this.order.pop()
-      }
-      handled += turn.length
-      for (const item of turn) this.due(item)
+      this.take(bucket, turn)
     }
+    for (const item of turn) this.due(item)
     this.arm()
+  }
+
+  /** Moves items of the bucket to the turn, as many as it has room for. */
+  private take(bucket: number, turn: Item[]): void {
+    const items = this.buckets.get(bucket) as Set<Item>
+    for (const item of items) {
+      if (turn.length === ITEMS_PER_TURN) return
+      items.delete(item)
+      turn.push(item)
+    }
+    this.buckets.delete(bucket)
+    this.order.pop()
   }
 }

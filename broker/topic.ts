@@ -24,7 +24,7 @@ export class Attachment {
   readonly producerId: string | null
   /** Does not hold the topic. */
   readonly observe: boolean
-  /** Has written: holds the topic however long it is silent. */
+  /** Has written: holds the topic however long it is silent. Set by `Topic.noteWrite`. */
   wrote = false
   detached = false
   /** Ids of the streams it writes. */
@@ -43,17 +43,25 @@ export class Attachment {
 export class Topic {
   readonly state: TopicState
   readonly attachments = new Set<Attachment>()
+  /** How many attachments hold the topic, and how many of those have written. */
+  holders = 0
+  private writing = 0
   /** All subscriptions, live ones and those that catch up. */
   subscriptions: Reader[] = []
   /** Writers of open streams that are connected, by stream id. */
   writers: Map<string, Attachment> | null = null
   /** Operations that wait for one that waits for the table; null when none does. */
   private lane: (() => void | Promise<void>)[] | null = null
-  /** Monotonic time of the last operation, and when its linger ends; Infinity while attached. */
+  /** Monotonic time of the last operation and the last attach, and when its linger ends; Infinity while attached. */
   lastUsedMs: number
+  attachedMs = 0
   lingerUntilMs = Number.POSITIVE_INFINITY
-  /** Monotonic time for which the timers were told last. */
-  wakeAtMs = Number.POSITIVE_INFINITY
+  /** When the oldest records are to be trimmed for their age. */
+  retainAtMs = Number.POSITIVE_INFINITY
+  /** Retention waits for its turn. */
+  retaining = false
+  /** The bucket of the timers that it is in, or -1. */
+  wakeBucket = -1
   /** Open streams whose writer is gone, and when they are lost. */
   graces: Map<string, number> | null = null
   /** Set once the topic is deleted: why later operations fail. */
@@ -68,11 +76,28 @@ export class Topic {
     return this.state.name
   }
 
-  /** Attachments that hold the topic. */
-  get holders(): number {
-    let holders = 0
-    for (const attachment of this.attachments) if (!attachment.observe) holders++
-    return holders
+  add(attachment: Attachment, nowMs: number): void {
+    this.attachments.add(attachment)
+    if (attachment.observe) return
+    this.holders++
+    this.attachedMs = nowMs
+  }
+
+  remove(attachment: Attachment): void {
+    if (!this.attachments.delete(attachment) || attachment.observe) return
+    this.holders--
+    if (attachment.wrote) this.writing--
+  }
+
+  noteWrite(attachment: Attachment): void {
+    if (attachment.wrote || attachment.detached) return
+    attachment.wrote = true
+    this.writing++
+  }
+
+  /** Does one that has written hold it? */
+  get hasWriter(): boolean {
+    return this.writing > 0
   }
 
   isLive(streamId: string): boolean {

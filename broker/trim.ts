@@ -3,7 +3,7 @@
  * into a stream that is open.
  */
 
-import { BatchReader, ByteReader, LitetopicError, type ReplyOf, type UP } from '../protocol/index.ts'
+import { asLitetopicError, BatchReader, ByteReader, LitetopicError, type ReplyOf, type UP } from '../protocol/index.ts'
 import type { TopicState } from '../storage/index.ts'
 import { admit, beginProducer } from './append.ts'
 import { CallbackItem } from './committer.ts'
@@ -29,40 +29,61 @@ export function trim(context: Context, attachment: Attachment, request: TrimRequ
   const { topic } = attachment
   const { shard, clock } = context
   return inTurn(topic, async (resolve, reject) => {
+    // A repeat is answered as before, also when its checkpoint has been trimmed since.
+    const known = admit(context, attachment, request.producerEpoch, request.sequence)
+    if (known.kind === 'repeat') {
+      shard.log.afterCommit(new CallbackItem(() => resolve({ firstOffset: known.base }), reject))
+      return
+    }
     const wanted = await wantedOffset(context, topic, request)
     const firstOffset = Math.max(Math.min(wanted, firstOpenOffset(topic.state)), topic.state.firstOffset)
     const freed = await freedBytes(context, topic.state, firstOffset)
+    // The table was asked: the topic may have ended meanwhile.
     const verdict = admit(context, attachment, request.producerEpoch, request.sequence)
-    if (verdict.kind === 'repeat') {
-      shard.log.afterCommit(new CallbackItem(() => resolve({ firstOffset: verdict.base }), reject))
-      return
-    }
+    if (verdict.kind !== 'next') throw new LitetopicError('INTERNAL', 'a trim was overtaken in its turn')
     beginProducer(context, attachment, request.producerEpoch, verdict)
+    const cuts = firstOffset > topic.state.firstOffset
     const done = new CallbackItem(() => {
-      trimmed(context, topic)
+      if (cuts) trimmed(context, topic)
       resolve({ firstOffset })
     }, reject)
     shard.trim(topic.state, verdict.slot, request.sequence, firstOffset, freed, clock.wallMs(), done)
   })
 }
 
-/** Applies retention, if the topic has more than its policy keeps. */
-export function retain(context: Context, topic: Topic): void {
-  if (!exceeds(context, topic)) return
+/**
+ * Applies retention, if the topic has more than its policy keeps, and notes when its age is to be looked at again; then
+ * calls back. A store that cannot be read or written keeps what it has.
+ */
+export function retain(context: Context, topic: Topic, then: () => void): void {
+  topic.retainAtMs = Number.POSITIVE_INFINITY
+  if (topic.retaining || !exceeds(context, topic)) return
+  topic.retaining = true
   topic.run(async () => {
+    topic.retaining = false
     try {
-      const { state } = topic
-      const cut = await retentionCut(context, topic)
-      if (cut.firstOffset <= state.firstOffset || topic.ended !== null) return
-      const done = new CallbackItem(
-        () => trimmed(context, topic),
-        () => undefined,
-      )
-      context.shard.trim(state, -1, 0, cut.firstOffset, cut.bytes, context.clock.wallMs(), done)
-    } catch {
-      // A store that cannot be read or written keeps what it has; retention is tried again at the next flush.
+      await retainNow(context, topic)
+    } catch (error) {
+      context.report(asLitetopicError(error))
     }
+    then()
   })
+}
+
+async function retainNow(context: Context, topic: Topic): Promise<void> {
+  const { state } = topic
+  if (topic.ended !== null) return
+  const { clock, shard, report } = context
+  const cut = await retentionCut(context, topic)
+  if (topic.ended !== null) return
+  if (cut.oldestMs !== null) {
+    const left = cut.oldestMs + policyOf(context, topic).maxAgeMs - clock.wallMs()
+    // A chunk that is too old and yet kept holds part of an open stream: it is looked at at the next flush.
+    topic.retainAtMs = left < 0 ? Number.POSITIVE_INFINITY : clock.monotonicMs() + left + 1
+  }
+  if (cut.firstOffset <= state.firstOffset) return
+  const done = new CallbackItem(() => trimmed(context, topic), report)
+  shard.trim(state, -1, 0, cut.firstOffset, cut.bytes, clock.wallMs(), done)
 }
 
 /** Tells attached clients, and gives the space back. */
@@ -115,31 +136,31 @@ function exceeds(context: Context, topic: Topic): boolean {
   )
 }
 
-/** The first offset that retention keeps, and the bytes it frees: chunk by chunk while something exceeds the policy. */
-async function retentionCut(context: Context, topic: Topic): Promise<{ firstOffset: number; bytes: number }> {
+interface Cut {
+  /** The first offset that is kept, and the bytes freed. */
+  firstOffset: number
+  bytes: number
+  /** Time of the newest record of the first chunk that is kept; null if there is none. */
+  oldestMs: number | null
+}
+
+/** Takes chunk by chunk from the beginning while something exceeds the policy, but none of an open stream. */
+async function retentionCut(context: Context, topic: Topic): Promise<Cut> {
   const { state } = topic
-  const policy = policyOf(context, topic)
-  const oldestMs = context.clock.wallMs() - policy.maxAgeMs
+  const { maxBytes, maxRecords, maxAgeMs } = policyOf(context, topic)
+  const oldestMs = context.clock.wallMs() - maxAgeMs
   const bound = firstOpenOffset(state)
-  let firstOffset = state.firstOffset
-  let bytes = 0
+  const cut: Cut = { firstOffset: state.firstOffset, bytes: 0, oldestMs: null }
   for (;;) {
-    const chunks = await context.shard.chunks(state, firstOffset, state.chunkedTo, CHUNKS_PER_STEP)
+    const chunks = await context.shard.chunks(state, cut.firstOffset, state.chunkedTo, CHUNKS_PER_STEP)
     for (const { value } of chunks) {
       const { next, timeMs } = lastBatch(value)
-      const size = value.length - SEAL_BYTES
-      const over =
-        state.bytes - bytes > policy.maxBytes || state.nextOffset - firstOffset > policy.maxRecords || timeMs < oldestMs
-      const enough =
-        state.bytes - bytes - size < policy.maxBytes &&
-        state.nextOffset - next < policy.maxRecords &&
-        timeMs >= oldestMs
-      if (!over || next > bound) return { firstOffset, bytes }
-      firstOffset = next
-      bytes += size
-      if (enough) return { firstOffset, bytes }
+      const isTooMuch = state.bytes - cut.bytes > maxBytes || state.nextOffset - cut.firstOffset > maxRecords
+      if (next > bound || !(isTooMuch || timeMs < oldestMs)) return { ...cut, oldestMs: timeMs }
+      cut.firstOffset = next
+      cut.bytes += value.length - SEAL_BYTES
     }
-    if (chunks.length < CHUNKS_PER_STEP) return { firstOffset, bytes }
+    if (chunks.length < CHUNKS_PER_STEP) return cut
   }
 }
 

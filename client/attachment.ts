@@ -5,7 +5,7 @@
 
 import {
   type AttachOptions,
-  DOWN,
+  type DOWN,
   type Down,
   formatCursor,
   LIMITS,
@@ -16,11 +16,12 @@ import {
   UP,
   type UpFrame,
 } from '../protocol/index.ts'
-import type { Attached, Connection } from './connection.ts'
+import type { Connection } from './connection.ts'
 import { type Exchange, RequestQueue } from './exchange.ts'
 import type { Link } from './link.ts'
 import type { Operation, OperationOwner, SequencedRequest } from './operation.ts'
 import { Outbox } from './outbox.ts'
+import type { Attached } from './router.ts'
 import type { Subscription, SubscriptionHost } from './subscription.ts'
 import { decodeJson } from './values.ts'
 
@@ -65,7 +66,7 @@ export class Attachment implements Attached, SubscriptionHost {
     this.name = name
     this.options = options
     this.outbox = new Outbox(connection.account)
-    this.handle = connection.attachments.add(this)
+    this.handle = connection.router.attachments.add(this)
   }
 
   /** Resolves once attached, however long that takes. Rejects with the broker's refusal. */
@@ -133,9 +134,14 @@ export class Attachment implements Attached, SubscriptionHost {
 
   letIn(): boolean {
     if (this.failure === null && !this.hasRoom) return false
+    this.wakeAll()
+    return true
+  }
+
+  /** Those who wait for room look again: one of them has nothing to wait for any more. */
+  wakeAll(): void {
     this.room?.resolve()
     this.room = null
-    return true
   }
 
   /** The writer of a stream in this session; another one of the same stream is taken over. */
@@ -157,7 +163,10 @@ export class Attachment implements Attached, SubscriptionHost {
   detach(error: LitetopicError): void {
     if (this.failure !== null) return
     const { connection, handle, attached } = this
-    if (!attached) return this.fail(error)
+    if (!attached) {
+      this.fail(error)
+      return
+    }
     this.flushNow()
     const free = (): void => connection.forget(this, handle)
     this.end(error)
@@ -176,7 +185,9 @@ export class Attachment implements Attached, SubscriptionHost {
     if (this.failure !== null) return
     const { handle, name, epoch } = this
     const isFirst = epoch < 0
-    const options: AttachOptions = isFirst ? this.options : { ...this.options, create: undefined, policy: undefined, epoch }
+    const options: AttachOptions = isFirst
+      ? this.options
+      : { ...this.options, create: undefined, policy: undefined, epoch }
     this.connection.exchange({
       type: UP.attach,
       frame: (request) => [UP.attach, request, handle, name, options],
@@ -225,9 +236,11 @@ export class Attachment implements Attached, SubscriptionHost {
     switch (what) {
       case 'deleted':
       case 'reclaimed':
-        return this.detach(new LitetopicError('GONE', `topic ${this.name} was ${what}`, { reason: what }))
+        this.detach(new LitetopicError('GONE', `topic ${this.name} was ${what}`, { reason: what }))
+        return
       case 'stopped':
-        return this.writers.get(streamId)?.abort(streamStopped(streamId, reason))
+        this.writers.get(streamId)?.abort(streamStopped(streamId, reason))
+        return
       case 'fenced': {
         const writer = this.writers.get(streamId)
         if (writer !== undefined && writer.fence !== fence) writer.abort(streamFenced(streamId, fence))
@@ -277,7 +290,10 @@ export class Attachment implements Attached, SubscriptionHost {
   private onRefused(error: LitetopicError): void {
     // The broker is going away, or its store is: the next connection, or the next attempt, finds it.
     const isPassing = this.epoch >= 0 && error.retry
-    if (!isPassing) return this.fail(error)
+    if (!isPassing) {
+      this.fail(error)
+      return
+    }
     this.retryTimer = this.connection.clock.setTimeout(() => {
       if (this.connection.isOpen && !this.attached) this.welcomed()
     }, LIMITS.clientRetryMs)

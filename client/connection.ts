@@ -1,25 +1,20 @@
 /**
  * The connection to a broker as the rest of the client sees it: there when wanted, replaced when lost. Carries out what
- * reconnect.ts decides, gives frames to whom they concern, and flushes what has been written once per turn of the event loop.
+ * reconnect.ts decides, and flushes what has been written once per turn of the event loop.
  */
 
 import {
-  type AckEntry,
-  BatchReader,
-  ByteReader,
   DOWN,
-  type Down,
   type DownFrame,
   LIMITS,
   LitetopicError,
   type ReplyOf,
   type RequestType,
-  readAckEntry,
   type UpFrame,
 } from '../protocol/index.ts'
 import type { Clock } from './clock.ts'
-import { type Exchange, ExchangeTable, RequestQueue } from './exchange.ts'
-import { brokerError, Link } from './link.ts'
+import { type Exchange, RequestQueue } from './exchange.ts'
+import { Link } from './link.ts'
 import { Account } from './operation.ts'
 import {
   type ConnectionState,
@@ -29,37 +24,8 @@ import {
   type ReconnectOptions,
   step,
 } from './reconnect.ts'
-import { Slots } from './slots.ts'
+import { type Attached, Router } from './router.ts'
 import type { SocketFactory } from './socket.ts'
-
-/** An attachment, as a connection sees it. */
-export interface Attached {
-  /** Set while the connection has it on its list of those with something to send. */
-  dirty: boolean
-  /** There is a new connection: attach on it. */
-  welcomed(): void
-  /** The connection is gone. */
-  lost(): void
-  /** Hand what can be sent to the link. */
-  flush(link: Link): void
-  acknowledged(producerEpoch: number, sequence: number, base: number): void
-  refused(producerEpoch: number, sequence: number, error: LitetopicError): void
-  notice(frame: Down<typeof DOWN.notice>): void
-  /** May those who wait for room go on? If so they have been told. */
-  letIn(): boolean
-  /** Resolves when all written so far is answered, with the first error. */
-  drained(): Promise<LitetopicError | undefined>
-  /** It is over, for this reason. */
-  fail(error: LitetopicError): void
-}
-
-/** A subscription, as a connection sees it. */
-export interface Subscribed {
-  deliver(batch: BatchReader, flags: number): void
-  /** All deliveries of one message have been made. */
-  delivered(): void
-  ended(error: LitetopicError): void
-}
 
 export interface ConnectionSetup {
   readonly url: string
@@ -75,8 +41,8 @@ const CONGESTED_MS = 4
 export class Connection {
   readonly clock: Clock
   readonly account = new Account()
-  readonly attachments = new Slots<Attached>(LIMITS.handlesPerConnection, 'handlesPerConnection')
-  readonly subscriptions = new Slots<Subscribed>(LIMITS.subscriptionsPerConnection - 1, 'subscriptionsPerConnection')
+  /** Whom frames concern. */
+  readonly router = new Router()
   /** Of the store, as last told. */
   incarnation = ''
   /** Why it is closed for good, or null. */
@@ -88,9 +54,7 @@ export class Connection {
   private readonly setup: ConnectionSetup
   private readonly listeners = new Set<(state: ConnectionState) => void>()
   private readonly requests = new RequestQueue((exchange) => this.sendLoose(exchange))
-  private readonly exchanges = new ExchangeTable()
   private readonly inRoom = new Set<Attached>()
-  private readonly ack: AckEntry = { handle: 0, producerEpoch: 0, sequence: 0, base: 0 }
   private reconnect = NOT_CONNECTED
   /** The present link, and whether the broker has welcomed it. */
   private link: Link | null = null
@@ -98,7 +62,6 @@ export class Connection {
   private dials = 0
   private timer: unknown
   private dirty: Attached[] = []
-  private woken: Subscribed[] = []
   private scheduled = false
   private congested = false
   private readonly whenDropped: (() => void)[] = []
@@ -136,7 +99,7 @@ export class Connection {
 
   /** Sends a request now. Only while it is open. */
   exchange(exchange: Exchange): void {
-    this.frame(this.exchanges.begin(exchange))
+    this.frame(this.router.exchanges.begin(exchange))
   }
 
   /** Sends a frame with the next flush. Only while it is open. */
@@ -172,18 +135,13 @@ export class Connection {
   /** The attachment is no more. */
   forget(attached: Attached, handle: number): void {
     this.inRoom.delete(attached)
-    this.attachments.remove(handle)
-  }
-
-  /** The subscription has something to say at the end of the message. */
-  wake(subscribed: Subscribed): void {
-    this.woken.push(subscribed)
+    this.router.attachments.remove(handle)
   }
 
   /** Waits up to closeFlushMs for what has been written, then ends everything. Rejects if something was not acknowledged. */
   async close(): Promise<void> {
     if (this.failure !== null) return
-    const drained = Promise.all([...this.attachments].map((attached) => attached.drained()))
+    const drained = Promise.all([...this.router.attachments].map((attached) => attached.drained()))
     let timer: unknown
     const late = new Promise<void>((resolve) => {
       timer = this.clock.setTimeout(resolve, LIMITS.closeFlushMs)
@@ -258,10 +216,12 @@ export class Connection {
         this.timer = this.clock.setTimeout(() => this.apply({ type: 'timer' }), action.ms)
         return
       case 'cancelWait':
-        return this.clock.clearTimeout(this.timer)
+        this.clock.clearTimeout(this.timer)
+        return
       case 'drop':
         this.dials++
-        return this.link?.close()
+        this.link?.close()
+        return
     }
   }
 
@@ -288,7 +248,7 @@ export class Connection {
     this.incarnation = incarnation
     this.open = true
     this.apply({ type: 'welcomed', nowMs: this.clock.nowMs() })
-    for (const attached of this.attachments) attached.welcomed()
+    for (const attached of this.router.attachments) attached.welcomed()
     this.requests.resume()
     this.schedule()
   }
@@ -304,9 +264,12 @@ export class Connection {
   private dropped(error: LitetopicError): void {
     const wasOpen = this.reconnect.phase === 'open'
     this.lastError = error
-    this.exchanges.lost()
-    if (this.isFinal(error, wasOpen)) return this.shut(error)
-    if (wasOpen) for (const attached of this.attachments) attached.lost()
+    this.router.exchanges.lost()
+    if (this.isFinal(error, wasOpen)) {
+      this.shut(error)
+      return
+    }
+    if (wasOpen) for (const attached of this.router.attachments) attached.lost()
     this.apply({ type: 'dropped', nowMs: this.clock.nowMs(), random: this.clock.random() })
   }
 
@@ -321,59 +284,19 @@ export class Connection {
     this.failure = error
     this.open = false
     this.apply({ type: 'close' })
-    for (const attached of this.attachments) attached.fail(error)
+    for (const attached of this.router.attachments) attached.fail(error)
     this.requests.fail(error)
   }
 
   private receive(frame: DownFrame): void {
-    switch (frame[0]) {
-      case DOWN.ack:
-        return this.receiveAcks(frame[1])
-      case DOWN.deliver:
-        return this.receiveDeliveries(frame[1])
-      case DOWN.reply:
-      case DOWN.error:
-      case DOWN.moved:
-        return this.exchanges.settle(frame)
-      case DOWN.refuse:
-        return this.attachments.get(frame[1])?.refused(frame[2], frame[3], brokerError(frame[4], frame[5], frame[6]))
-      case DOWN.subscriptionEnd:
-        return this.subscriptions.get(frame[1])?.ended(brokerError(frame[2], frame[3], frame[4]))
-      case DOWN.notice:
-        return this.attachments.get(frame[1])?.notice(frame)
-      case DOWN.goaway: {
-        const { minDelayMs: minMs = 0, maxDelayMs: maxMs = minMs } = frame[2]
-        return this.apply({ type: 'goaway', minMs, maxMs })
-      }
-    }
-  }
-
-  private receiveAcks(bytes: Uint8Array): void {
-    const reader = new ByteReader(bytes)
-    const { ack } = this
-    while (!reader.done) {
-      readAckEntry(reader, ack)
-      this.attachments.get(ack.handle)?.acknowledged(ack.producerEpoch, ack.sequence, ack.base)
-    }
-  }
-
-  private receiveDeliveries(bytes: Uint8Array): void {
-    const reader = new ByteReader(bytes)
-    const batch = new BatchReader(reader)
-    while (!reader.done) {
-      const subscription = this.subscriptions.get(reader.varint())
-      const flags = reader.varint()
-      if (!batch.advance()) throw new LitetopicError('BAD_FRAME', 'a delivery without a batch')
-      subscription?.deliver(batch, flags)
-    }
+    if (frame[0] === DOWN.goaway) {
+      const { minDelayMs: minMs = 0, maxDelayMs: maxMs = minMs } = frame[2]
+      this.apply({ type: 'goaway', minMs, maxMs })
+    } else this.router.receive(frame)
   }
 
   private messageDone(): void {
-    const { woken } = this
-    if (woken.length > 0) {
-      this.woken = []
-      for (const subscribed of woken) subscribed.delivered()
-    }
+    this.router.messageDone()
     if (this.inRoom.size > 0 && this.account.bytes <= LIMITS.connectionBufferBytes) {
       for (const attached of this.inRoom) if (attached.letIn()) this.inRoom.delete(attached)
     }

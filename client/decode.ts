@@ -5,14 +5,14 @@ import {
   contextOpName,
   DEFAULT_PART,
   DELIVER_LIVE,
-  formatCursor,
   FORM,
+  formatCursor,
   KIND,
   LitetopicError,
+  RecordWalker,
   type Run,
   readRun,
   readText,
-  RecordWalker,
   streamStateName,
   TAG,
 } from '../protocol/index.ts'
@@ -118,7 +118,12 @@ export class RecordDecoder<T> {
     const hasValue = walker.tag !== TAG.bytes || walker.dataTo > walker.dataFrom
     switch (walker.kind) {
       case KIND.token: {
-        const token = { kind: 'token' as const, ...place, streamId: this.streamId.text, part: this.part.text || DEFAULT_PART }
+        const token = {
+          kind: 'token' as const,
+          ...place,
+          streamId: this.streamId.text,
+          part: this.part.text || DEFAULT_PART,
+        }
         return value instanceof Uint8Array ? { ...token, bytes: value, count: 1 } : { ...token, value, count: 1 }
       }
       case KIND.message:
@@ -131,7 +136,12 @@ export class RecordDecoder<T> {
       case KIND.checkpoint:
         return { kind: 'checkpoint', ...place, name: walker.name(), state: hasValue ? value : null }
       case KIND.stream: {
-        const stated = { kind: 'stream' as const, ...place, streamId: walker.name(), state: streamStateName(walker.code) }
+        const stated = {
+          kind: 'stream' as const,
+          ...place,
+          streamId: walker.name(),
+          state: streamStateName(walker.code),
+        }
         return !hasValue || value instanceof Uint8Array ? stated : { ...stated, detail: value }
       }
     }

@@ -39,17 +39,21 @@ export class ExchangeTable {
   /** Throws BAD_FRAME for a reply that nobody waits for or of the wrong shape. */
   settle(frame: Down<typeof DOWN.reply> | Down<typeof DOWN.error> | Down<typeof DOWN.moved>): void {
     const exchange = this.open.get(frame[1])
-    if (exchange === undefined) throw new LitetopicError('BAD_FRAME', `an answer to request ${frame[1]}, which is not open`)
+    if (exchange === undefined)
+      throw new LitetopicError('BAD_FRAME', `an answer to request ${frame[1]}, which is not open`)
     this.open.delete(frame[1])
     switch (frame[0]) {
       case DOWN.reply:
-        return exchange.answered(checkReply(exchange.type, frame[2]))
+        exchange.answered(checkReply(exchange.type, frame[2]))
+        return
       case DOWN.error:
-        return exchange.refused(brokerError(frame[2], frame[3], frame[4]))
+        exchange.refused(brokerError(frame[2], frame[3], frame[4]))
+        return
       case DOWN.moved:
-        return exchange.refused(
+        exchange.refused(
           new LitetopicError('BROKER_UNREACHABLE', `the topic is served at ${frame[2]}`, { url: frame[2] }),
         )
+        return
     }
   }
 

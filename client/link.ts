@@ -5,8 +5,8 @@
 
 import {
   asLitetopicError,
-  beginBytesFrame,
   ByteWriter,
+  beginBytesFrame,
   DOWN,
   type DownFrame,
   decodeDown,
@@ -140,7 +140,8 @@ export class Link {
         if (this.over) return
       }
     } catch (error) {
-      return this.terminate(asLitetopicError(error))
+      this.terminate(asLitetopicError(error))
+      return
     }
     if (this.welcomed) this.events.messageDone()
   }
@@ -148,13 +149,15 @@ export class Link {
   private handle(frame: DownFrame): void {
     switch (frame[0]) {
       case DOWN.welcome:
-        return this.welcome(frame[1], frame[2])
+        this.welcome(frame[1], frame[2])
+        return
       case DOWN.error:
         if (frame[1] === PROBE_REQUEST) return
         if (frame[1] !== 0) break
         this.reason = brokerError(frame[2], frame[3], frame[4])
         // The broker closes behind it; this makes sure of it.
-        return this.socket.close()
+        this.socket.close()
+        return
       case DOWN.reply:
         if (frame[1] === PROBE_REQUEST) return
     }

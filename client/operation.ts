@@ -30,6 +30,8 @@ export class Operation {
   order = 0
   /** Given when it is sent for the first time; -1 before. */
   sequence = -1
+  /** Sent on this connection, and not refused since. */
+  inFlight = false
   next: Operation | null = null
 
   constructor(owner: OperationOwner) {
@@ -37,29 +39,34 @@ export class Operation {
   }
 }
 
-/** A buffer that has grown beyond this is not kept. */
-const KEPT_BYTES = 4096
-const KEPT_OPERATIONS = 16_384
+/** Spent operations are kept up to so many bytes of buffers; one whose buffer has grown beyond the second bound is not. */
+const KEPT_BYTES = 8 * 1024 * 1024
+const KEPT_BUFFER_BYTES = 4096
 
 /** What the sessions of one connection share: the bytes that wait for acknowledgement, and spent operations to use again. */
 export class Account {
   bytes = 0
   private readonly spent: Operation[] = []
+  private spentBytes = 0
 
   take(owner: OperationOwner): Operation {
     const operation = this.spent.pop()
     if (operation === undefined) return new Operation(owner)
+    this.spentBytes -= operation.records.bytes.length
     operation.owner = owner
     return operation
   }
 
   give(operation: Operation): void {
-    if (operation.records.bytes.length > KEPT_BYTES || this.spent.length >= KEPT_OPERATIONS) return
+    const size = operation.records.bytes.length
+    if (size > KEPT_BUFFER_BYTES || this.spentBytes > KEPT_BYTES) return
+    this.spentBytes += size
     operation.owner = NOBODY
     operation.records.reset()
     operation.request = null
     operation.fence = operation.sequence = -1
     operation.count = operation.order = 0
+    operation.inFlight = false
     operation.next = null
     this.spent.push(operation)
   }

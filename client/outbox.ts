@@ -7,7 +7,8 @@
  * number together with its effect, acknowledges again what it has already done.
  *
  * After a refusal the broker has done nothing from the refused operation on: it refuses whatever follows a missing number. So
- * - for the time being (`retry`): the same operations are sent again with the same numbers, later;
+ * - for the time being: the same operations are sent again with the same numbers, later, and not before those behind it
+ *   have been refused too, so that no answer can be taken for that to another sending;
  * - for good: the refused one is given back to its owner, and those behind it, none of which can have been done, get new numbers
  *   in the next producer epoch. Those before it were accepted and will be acknowledged in the old epoch; the new one begins
  *   when they are, so that a connection lost in between leaves only numbers that the broker can recognise.
@@ -53,6 +54,7 @@ export class Outbox {
   private ending = false
   /** The sequence from which on everything is sent again when the owner says so, or -1. */
   private heldFrom = -1
+  private releasing = false
   private gaps = 0
   private everAcknowledged = false
   private waiters: Waiter[] = []
@@ -103,6 +105,7 @@ export class Outbox {
       operation.sequence = this.nextSequence++
       operation.owner.sealed(operation)
     }
+    operation.inFlight = true
     this.unsent = operation.next
     return operation
   }
@@ -127,7 +130,11 @@ export class Outbox {
   refused(producerEpoch: number, sequence: number, error: LitetopicError): boolean {
     const operation = this.find(producerEpoch, sequence)
     if (operation === null) return false
-    if (this.heldFrom >= 0 && sequence >= this.heldFrom) return false
+    operation.inFlight = false
+    if (this.heldFrom >= 0 && sequence >= this.heldFrom) {
+      this.maybeRelease()
+      return false
+    }
     if (this.isPassing(error)) {
       this.heldFrom = sequence
       return true
@@ -136,18 +143,18 @@ export class Outbox {
     return false
   }
 
-  /** Sends what was held back after a passing refusal. */
+  /** Sends what was held back after a passing refusal, as soon as all of it has been answered. */
   release(): void {
-    if (this.heldFrom < 0) return
-    this.unsent = this.find(this.producerEpoch, this.heldFrom)
-    this.heldFrom = -1
+    this.releasing = this.heldFrom >= 0
+    this.maybeRelease()
   }
 
   /** The connection is gone: everything must be sent again on the next one. */
   linkLost(): void {
     this.unsent = this.head
-    this.heldFrom = -1
     this.gaps = 0
+    this.letGo()
+    for (let at = this.head; at !== null; at = at.next) at.inFlight = false
   }
 
   /**
@@ -206,11 +213,25 @@ export class Outbox {
   private giveUp(operation: Operation, error: LitetopicError): void {
     for (let at = operation.next; at !== null; at = at.next) at.sequence = -1
     this.unsent = operation.next
+    this.letGo()
     this.remove(operation, error)
     this.ending = true
     this.maybeRenumber()
     operation.owner.refused(operation, error)
     this.settle()
+  }
+
+  private maybeRelease(): void {
+    if (!this.releasing) return
+    const held = this.find(this.producerEpoch, this.heldFrom)
+    for (let at = held; at !== null; at = at.next) if (at.inFlight) return
+    this.unsent = held
+    this.letGo()
+  }
+
+  private letGo(): void {
+    this.heldFrom = -1
+    this.releasing = false
   }
 
   private failInDoubt(): void {
@@ -236,7 +257,7 @@ export class Outbox {
     this.producerEpoch++
     this.nextSequence = 0
     this.ending = false
-    this.heldFrom = -1
+    this.letGo()
     this.unsent = this.head
     for (let at = this.head; at !== null; at = at.next) at.sequence = -1
   }

@@ -98,8 +98,12 @@ export class TokenWriter implements StreamWriter, OperationOwner, Writing {
   readonly fence: number
   readonly resumed: boolean
   readonly parts: ReadonlyMap<string, string>
-  /** From `end` or `fail` on. */
-  ending = false
+  /** From `end` or `fail` on: which, and its outcome. */
+  finished: {
+    readonly state: 'done' | 'failed'
+    readonly detail: Json | undefined
+    readonly stored: Promise<Stored>
+  } | null = null
   private readonly attachment: Attachment
   private readonly onText: ((part: string, text: string) => void) | undefined
   /** The operation that tokens are added to, until it is sent. */
@@ -126,6 +130,10 @@ export class TokenWriter implements StreamWriter, OperationOwner, Writing {
 
   get text(): string {
     return this.parts.get(DEFAULT_PART) ?? ''
+  }
+
+  get ending(): boolean {
+    return this.finished !== null
   }
 
   get signal(): AbortSignal {
@@ -185,6 +193,7 @@ export class TokenWriter implements StreamWriter, OperationOwner, Writing {
     this.attachment.outbox.withdraw(this, error)
     this.finishing?.reject(error)
     this.finishing = null
+    this.attachment.wakeAll()
     this.controller?.abort(error)
   }
 
@@ -242,7 +251,7 @@ export class TokenWriter implements StreamWriter, OperationOwner, Writing {
 
   /** An operation with room for a record of so many bytes of data: the one that has not been sent yet, or a new one. */
   private room(bytes: number): Operation {
-    if (this.failure !== null || this.ending) this.checkOpen()
+    if (this.failure !== null || this.finished !== null) this.checkOpen()
     const { attachment, current } = this
     const { outbox } = attachment
     if (outbox.bytes + bytes > LIMITS.sessionBufferMaxBytes) throw bufferFull(outbox.bytes)
@@ -279,12 +288,13 @@ export class TokenWriter implements StreamWriter, OperationOwner, Writing {
     const before = records.length
     writeStream(records, state, this.id, data)
     if (before === 0) checkAppendSize(records.length)
-    this.ending = true
-    return new Promise((resolve, reject) => {
+    const stored = new Promise<Stored>((resolve, reject) => {
       this.finishing = { operation, resolve, reject }
-      this.wrote(operation, before)
-      this.current = null
     })
+    this.finished = { state, detail, stored }
+    this.wrote(operation, before)
+    this.current = null
+    return stored
   }
 
   private checkOpen(): void {

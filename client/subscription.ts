@@ -17,10 +17,11 @@ import {
   type ResumeOutcome,
   UP,
 } from '../protocol/index.ts'
-import type { Connection, Subscribed } from './connection.ts'
+import type { Connection } from './connection.ts'
 import { type Check, RecordDecoder } from './decode.ts'
 import type { Exchange } from './exchange.ts'
 import type { SessionRecord } from './records.ts'
+import type { Subscribed } from './router.ts'
 
 /** Where a subscription is at home. */
 export interface SubscriptionHost {
@@ -80,7 +81,7 @@ export class Subscription<T> implements Subscribed {
     this.options = options
     this.decoder = new RecordDecoder(check)
     this.wake = wake
-    this.number = host.connection.subscriptions.add(this)
+    this.number = host.connection.router.subscriptions.add(this)
     host.subscriptions.add(this as Subscription<unknown>)
     if (host.attached) this.attached()
   }
@@ -135,7 +136,8 @@ export class Subscription<T> implements Subscribed {
       const expected = this.position
       const missing = `deliveries leave out offsets ${expected} to ${batch.base - 1}`
       this.end(new LitetopicError('BAD_FRAME', missing, { expected }), true)
-      return this.wake()
+      this.wake()
+      return
     }
     this.position = batch.next
     this.queue ??= new ByteWriter(128)
@@ -143,7 +145,7 @@ export class Subscription<T> implements Subscribed {
     this.queue.slice(batch.bytes, batch.start, batch.end)
     if (this.isWoken) return
     this.isWoken = true
-    this.host.connection.wake(this)
+    this.host.connection.router.wake(this)
   }
 
   delivered(): void {
@@ -183,7 +185,9 @@ export class Subscription<T> implements Subscribed {
         const { next } = reply as ReplyOf<typeof UP.subscribe>
         if (this.stage !== 'asked') return
         if (position >= 0 && next !== position) {
-          return this.ended(new LitetopicError('BAD_FRAME', `asked to go on at ${position}, the broker begins at ${next}`))
+          return this.ended(
+            new LitetopicError('BAD_FRAME', `asked to go on at ${position}, the broker begins at ${next}`),
+          )
         }
         this.stage = 'running'
         if (position < 0) this.decoder.position = next
@@ -231,8 +235,11 @@ export class Subscription<T> implements Subscribed {
     this.stage = 'over'
     this.failure = error
     host.subscriptions.delete(this as Subscription<unknown>)
-    const { subscriptions } = host.connection
-    if (!isKnown) return subscriptions.remove(this.number)
+    const { subscriptions } = host.connection.router
+    if (!isKnown) {
+      subscriptions.remove(this.number)
+      return
+    }
     // Deliveries may be on their way: the number is free when the broker has answered.
     host.connection.exchange({
       type: UP.unsubscribe,

@@ -73,8 +73,12 @@ function checkJson(value: unknown, path: string, depth: number): void {
     case 'object':
       if (value === null) return
       if (depth > JSON_DEPTH) throw notJson('nested too deeply, or within itself', path)
-      if (Array.isArray(value)) return checkArray(value, path, depth)
-      return checkObject(value, path, depth)
+      if (Array.isArray(value)) {
+        checkArray(value, path, depth)
+        return
+      }
+      checkObject(value, path, depth)
+      return
     default:
       throw notJson(typeof value, path)
   }

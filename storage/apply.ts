@@ -3,7 +3,7 @@
  * when the journal is replayed, so that both give the same state.
  */
 
-import { invariant, LIMITS } from '../protocol/index.ts'
+import { LIMITS, LitetopicError } from '../protocol/index.ts'
 import { addEffects } from './effects.ts'
 import type { TopicPolicy } from './operations.ts'
 import type { TopicState } from './topic-state.ts'
@@ -19,7 +19,7 @@ export function applyAppend(
   position: number,
   size: number,
 ): void {
-  invariant(base === state.nextOffset, `the offsets of ${state.name} have no gap`)
+  if (base !== state.nextOffset) broken(`the offsets of ${state.name} have no gap`)
   state.nextOffset = base + count
   if (timeMs > state.lastAppendMs) state.lastAppendMs = timeMs
   state.bytes += size
@@ -49,8 +49,8 @@ export function applyProducer(state: TopicState, slot: number, id: string, epoch
 
 export function applySequence(state: TopicState, slot: number, sequence: number, base: number, timeMs: number): void {
   const producer = state.producers?.[slot]
-  invariant(producer, `producer slot ${slot} of ${state.name} is taken`)
-  invariant(sequence === producer.sequence + 1, `the sequences of a producer of ${state.name} have no gap`)
+  if (!producer) broken(`producer slot ${slot} of ${state.name} is taken`)
+  if (sequence !== producer.sequence + 1) broken(`the sequences of a producer of ${state.name} have no gap`)
   producer.sequence = sequence
   producer.lastUsedMs = timeMs
   if (producer.bases.length >= LIMITS.appendsInFlight) producer.bases.shift()
@@ -58,7 +58,7 @@ export function applySequence(state: TopicState, slot: number, sequence: number,
 }
 
 export function applyTrim(state: TopicState, firstOffset: number, freedBytes: number): void {
-  invariant(firstOffset <= state.nextOffset, `${state.name} is trimmed within its log`)
+  if (firstOffset > state.nextOffset) broken(`${state.name} is trimmed within its log`)
   if (firstOffset <= state.firstOffset) return
   state.firstOffset = firstOffset
   state.bytes -= freedBytes
@@ -66,4 +66,9 @@ export function applyTrim(state: TopicState, firstOffset: number, freedBytes: nu
 
 export function applyPolicy(state: TopicState, policy: TopicPolicy): void {
   state.policy = { ...state.policy, ...policy }
+}
+
+/** The text costs something: it is only made when it is needed. */
+function broken(what: string): never {
+  throw new LitetopicError('INTERNAL', `broken invariant: ${what}`)
 }

@@ -3,8 +3,8 @@
  * the next one gathers. An item given with an operation comes back when its commit is durable, or with the error.
  */
 
-import { ByteWriter, invariant, LIMITS, LitetopicError, pack, writeBatchHeader } from '../protocol/index.ts'
-import { ENTRY_HEADER_BYTES, OPERATION, type OperationBody, writeEntryHeader } from './operations.ts'
+import { ByteWriter, FORM, invariant, LIMITS, LitetopicError, pack, writeBatchHeader } from '../protocol/index.ts'
+import { APPEND_EFFECTS, ENTRY_HEADER_BYTES, OPERATION, type OperationBody, writeEntryHeader } from './operations.ts'
 import { SLAB_BYTES, type Slabs } from './slabs.ts'
 import type { Journal } from './store.ts'
 import { EPOCHS_PER_COMMIT, type TopicState } from './topic-state.ts'
@@ -12,8 +12,28 @@ import { EPOCHS_PER_COMMIT, type TopicState } from './topic-state.ts'
 /** Entries handed to the store at once. */
 const ENTRIES_PER_APPEND = 4
 
-/** More than an append, and an introduction before it, need beside the records. */
+/** More than an operation, and an introduction before it, need beside records, principal or body. */
 const OPERATION_OVERHEAD_BYTES = 1024
+
+/** More than a creation needs. */
+const CREATE_BYTES = 3 * OPERATION_OVERHEAD_BYTES
+
+/** One append as the broker assigns it. */
+export interface ShardAppend<Item> {
+  /** Slot of the producer, or -1 for the broker's own records. */
+  readonly slot: number
+  readonly sequence: number
+  readonly count: number
+  /** Do its records change more than the log: ids, context, checkpoints, streams? */
+  readonly effects: boolean
+  readonly timeMs: number
+  /** The records are `source[from, to)`. */
+  readonly source: Uint8Array
+  readonly from: number
+  readonly to: number
+  readonly item: Item | null
+  readonly principal?: string
+}
 
 export interface CommitListener<Item> {
   /** The commit of these items is durable. */
@@ -39,6 +59,8 @@ export class CommitLog<Item> {
   private gathering: Gathered<Item> | null = null
   private sealed: Gathered<Item>[] = []
   private underWay: Gathered<Item>[] = []
+  /** While a commit's items are given back, those that come to wait for it. */
+  private late: Item[] | null = null
   private committing = false
   private scheduled = false
   private error: LitetopicError | null = null
@@ -70,39 +92,34 @@ export class CommitLog<Item> {
     return this.gathering?.operations ?? 0
   }
 
+  /** Number of the newest commit that has an operation. */
+  get newest(): number {
+    return this.index === 0 ? this.number - 1 : this.number
+  }
+
   /** Throws STORE_UNAVAILABLE after a failed commit. Call before changing any state. */
   check(): void {
     if (this.error !== null) throw this.error
   }
 
   /**
-   * Writes an append: the envelope and the records, copied from `source[from, to)`. Returns the position of its batch;
-   * its size is in `batchBytes`.
+   * Writes an append: the envelope and the records, copied. Returns the position of its batch; its size is in
+   * `batchBytes`.
    */
-  append(
-    state: TopicState,
-    slot: number,
-    sequence: number,
-    flags: number,
-    count: number,
-    timeMs: number,
-    source: Uint8Array,
-    from: number,
-    to: number,
-    item: Item | null,
-    principal?: string,
-  ): number {
+  append(state: TopicState, append: ShardAppend<Item>): number {
+    const { source, from, to, principal, item } = append
     const size = to - from
-    const gathering = this.begin(state, size + OPERATION_OVERHEAD_BYTES)
+    const extras = principal === undefined ? 0 : principal.length * 3
+    const gathering = this.begin(state, size + extras + OPERATION_OVERHEAD_BYTES)
     const out = this.writer
     out.bytes[out.length++] = OPERATION.append
     out.varint(state.epoch)
-    out.varint(slot + 1)
-    out.varint(sequence)
-    out.bytes[out.length++] = flags
+    out.varint(append.slot + 1)
+    out.varint(append.sequence)
+    out.bytes[out.length++] = append.effects ? APPEND_EFFECTS : 0
     const start = out.length
     const envelope = principal === undefined ? undefined : { principal }
-    writeBatchHeader(out, 1, state.nextOffset, count, timeMs, size, envelope)
+    writeBatchHeader(out, FORM.raw, state.nextOffset, append.count, append.timeMs, size, envelope)
     out.slice(source, from, to)
     this.batchBytes = out.length - start
     if (item !== null) gathering.items.push(item)
@@ -130,16 +147,18 @@ export class CommitLog<Item> {
   /** Reserves the epoch of a topic that is about to be created by the next `write`. */
   nextEpoch(): number {
     if (this.gathering !== null && this.gathering.creates >= EPOCHS_PER_COMMIT) this.seal()
-    const gathering = this.begin(null, 1024)
+    // As much as the creation itself needs, so that it goes into the commit that its epoch names.
+    const gathering = this.begin(null, CREATE_BYTES)
     return gathering.number * EPOCHS_PER_COMMIT + gathering.creates++
   }
 
-  /** Gives the item back when all that was written so far is durable; at once if it is. */
+  /** Gives the item back when all that was written so far is durable, after the items of that; at once if it is. */
   afterCommit(item: Item): void {
     this.check()
     const newest = this.gathering ?? this.sealed.at(-1) ?? this.underWay.at(-1)
-    if (newest === undefined) this.listener.committed([item])
-    else newest.items.push(item)
+    if (newest !== undefined) newest.items.push(item)
+    else if (this.late !== null) this.late.push(item)
+    else this.listener.committed([item])
   }
 
   /** Resolves when the commit of that number is durable. */
@@ -177,17 +196,16 @@ export class CommitLog<Item> {
     await this.journal.truncate(number)
   }
 
-  /** Resolves when all that was written is durable, or failed. */
-  async drain(): Promise<void> {
-    if (this.gathering !== null || this.sealed.length > 0 || this.underWay.length > 0) {
-      await this.whenDurable(this.gathering?.number ?? this.nextNumber - 1)
-    }
+  /** Resolves when all that was written so far is durable. Rejects with STORE_UNAVAILABLE when it failed. */
+  whenAllDurable(): Promise<void> {
+    return this.whenDurable(this.newest)
   }
 
   private begin(state: TopicState | null, bytes: number): Gathered<Item> {
     this.check()
     let gathering = this.gathering
     if (gathering !== null && this.writer.length + bytes > gathering.end) {
+      invariant(bytes <= LIMITS.journalEntryBytes - ENTRY_HEADER_BYTES, 'an operation fits into a journal entry')
       this.seal()
       gathering = null
     }
@@ -290,12 +308,20 @@ export class CommitLog<Item> {
       return
     }
     this.underWay = []
+    this.deliver(batch)
+    this.wake()
+  }
+
+  private deliver(batch: Gathered<Item>[]): void {
+    const late: Item[] = []
+    this.late = late
     for (const entry of batch) {
       this.durable = entry.number
       this.uncommittedBytes -= entry.end - entry.start
       this.listener.committed(entry.items)
     }
-    this.wake()
+    while (late.length > 0) this.listener.committed(late.splice(0))
+    this.late = null
   }
 
   private wake(): void {
@@ -313,6 +339,7 @@ export class CommitLog<Item> {
     this.error = error
     this.seal()
     const lost = [...batch, ...this.sealed.splice(0)]
+    this.underWay = []
     this.uncommittedBytes = 0
     this.listener.failed(
       lost.flatMap((entry) => entry.items),

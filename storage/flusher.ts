@@ -1,13 +1,14 @@
 /**
- * The one writer of the table. It moves topics' tails and effects from the journal into the table, in commit order and
- * in small batches, and lets the journal forget what the table has. It works when a tail is large enough, when a topic
- * is about to leave memory, from half of the journal's budget on, and when all is quiet.
+ * Moves topics' tails and effects from the journal into the table, oldest first and in small batches, and lets the
+ * journal forget what the table has. It works when a tail is large enough, when a topic is about to leave memory, from
+ * half of the journal's budget on, and when all is quiet. It also knows every topic that the table does not have as it
+ * is: no other state of such a topic may be loaded.
  */
 
-import { LIMITS, type LitetopicError } from '../protocol/index.ts'
+import { asLitetopicError, LIMITS, type LitetopicError } from '../protocol/index.ts'
 import type { CommitLog } from './commit-log.ts'
-import type { Garbage } from './garbage.ts'
-import { headKey, openStreamsKey, timerKey } from './keys.ts'
+import { Fifo } from './fifo.ts'
+import { type AnyTopic, Graves, isLazy, type LazyTopic } from './graves.ts'
 import { type Snapshot, settle, takeSnapshot } from './snapshot.ts'
 import type { Table, TableChange } from './store.ts'
 import type { TopicState } from './topic-state.ts'
@@ -15,26 +16,9 @@ import type { TopicState } from './topic-state.ts'
 /** From this share of the journal's budget on, the oldest topics are flushed without being asked. */
 const PRESSURE = 0.5
 
-/** A topic in the journal whose state must be loaded before it can be flushed. */
-export interface LazyTopic {
-  readonly since: number
-  /** Null when the topic was deleted and nothing of it is left. */
-  load(): Promise<TopicState | null>
-}
-
-/** A deleted topic whose keys are still in the table. */
-export interface Tombstone {
-  readonly name: string
-  readonly epoch: number
-  /** Its timer and index entries, as the table has them. */
-  readonly dueMs: number
-  readonly tableUsed: boolean
-  readonly openStreams: boolean
-}
-
 interface Dirty {
   readonly since: number
-  readonly topic: TopicState | LazyTopic
+  readonly topic: AnyTopic
 }
 
 export interface FlusherListener {
@@ -42,56 +26,78 @@ export interface FlusherListener {
   lingerMs(state: TopicState): number
   /** The topic has just been flushed; it may have become dirty again. */
   flushed(state: TopicState): void
+  /** Deleted topics have been removed from the table; their epochs are marked as garbage. */
+  buried(): void
   /** The journal was truncated: it is less full now. */
   truncated(): void
-  /** The table cannot be written; nothing more is flushed. */
+  /** The table cannot be written, and nothing more is flushed; or one topic cannot be read, and is left aside. */
   flushFailed(error: LitetopicError): void
 }
 
 export class Flusher {
   private readonly log: CommitLog<unknown>
   private readonly table: Table
-  private readonly garbage: Garbage
   private readonly listener: FlusherListener
-  /** Topics in the order in which they became dirty. */
-  private queue: Dirty[] = []
-  private queueHead = 0
-  private urgent: TopicState[] = []
+  /** Topics in the order in which they became dirty. An entry is stale when its topic has been flushed since. */
+  private readonly queue = new Fifo<Dirty>()
+  private readonly urgent = new Fifo<TopicState>()
   private readonly urgentSet = new Set<TopicState>()
-  /** Deleted topics by name whose head may still be in the table. It goes before the head of a successor comes. */
-  private readonly graves = new Map<string, TopicState | LazyTopic>()
-  private running: Promise<void> | null = null
-  private everything = false
+  /** Topics that are dirty, or that a flush under way covers, by name. */
+  private readonly working = new Map<string, AnyTopic>()
+  readonly graves = new Graves()
+  /** Topics that cannot be read, and the oldest commit with something of theirs, which the journal keeps. */
+  private readonly aside = new Map<AnyTopic, number>()
+  private readonly underWay = new Set<TopicState>()
+  /** What the flush under way, or one that failed, needs of the journal; 0 for none. */
   private inFlightSince = 0
+  /** The newest commit of which the flush under way has something. */
+  private inFlightUpTo = 0
+  /** Topics dirty since this commit or before are flushed without being asked. */
+  private target = 0
+  private queueTurn = false
   private truncatedTo = 0
+  private running: Promise<void> | null = null
+  private rounds: (() => void)[] = []
   private stopped = false
 
-  constructor(log: CommitLog<unknown>, table: Table, garbage: Garbage, listener: FlusherListener) {
+  constructor(log: CommitLog<unknown>, table: Table, listener: FlusherListener) {
     this.log = log
     this.table = table
-    this.garbage = garbage
     this.listener = listener
   }
 
   /** Notes a topic that has become dirty. Called in commit order. */
-  add(topic: TopicState | LazyTopic, since: number): void {
+  add(topic: AnyTopic, since: number): void {
     this.queue.push({ since, topic })
+    this.working.set(topic.name, topic)
   }
 
-  /** Notes a deleted topic. It is dirty, or becomes so by its deletion. */
-  addGrave(name: string, topic: TopicState | LazyTopic): void {
-    // A predecessor's grave stands for both: a successor whose head is stored would have removed it.
-    if (!this.graves.has(name)) this.graves.set(name, topic)
+  /** Notes that a topic was deleted. It is dirty, by its deletion if by nothing else. */
+  addGrave(topic: AnyTopic): void {
+    this.graves.add(topic)
+    if (this.working.get(topic.name) === topic) this.working.delete(topic.name)
   }
 
-  /** Is the head of that name, if the table has one, of a deleted topic? */
-  isGrave(name: string): boolean {
-    return this.graves.has(name)
+  /** A topic of the journal has been loaded: this state is the one that counts. */
+  loaded(lazy: LazyTopic, state: TopicState | null): void {
+    if (this.working.get(lazy.name) !== lazy) return
+    if (state === null || state.dirtySince === 0) this.working.delete(lazy.name)
+    else this.working.set(lazy.name, state)
+  }
+
+  /** The topic that the name stands for, if the table does not have it as it is. */
+  find(name: string): AnyTopic | undefined {
+    return this.working.get(name)
+  }
+
+  /** Topics that the table does not have as they are. */
+  topics(): IterableIterator<AnyTopic> {
+    return this.working.values()
   }
 
   /** Flushes the topic soon, ahead of older ones. */
   hurry(state: TopicState): void {
-    if (this.urgentSet.has(state)) return
+    if (this.urgentSet.has(state) || this.aside.has(state)) return
     this.urgentSet.add(state)
     this.urgent.push(state)
     this.wake()
@@ -102,18 +108,25 @@ export class Flusher {
     if (this.running !== null || this.stopped || !this.hasWork()) return
     this.running = this.run().finally(() => {
       this.running = null
+      this.endRound()
       this.wake()
     })
   }
 
-  /** Flushes all that is dirty now, and truncates the journal. */
+  /** Flushes all that is dirty or urgent now, whatever comes meanwhile, and truncates the journal. */
   async flushAll(): Promise<void> {
-    this.everything = true
-    while (!this.stopped && (this.queueHead < this.queue.length || this.running !== null)) {
-      this.wake()
-      await this.running
+    const target = this.log.number
+    const urgent = this.urgent.added
+    this.target = Math.max(this.target, target)
+    const isLeft = (): boolean => {
+      const oldest = this.inFlightSince === 0 ? this.front()?.since : this.inFlightSince
+      return this.urgent.taken < urgent || (oldest !== undefined && oldest <= target)
     }
-    await this.truncate()
+    while (!this.stopped && isLeft()) {
+      this.wake()
+      await new Promise<void>((resolve) => this.rounds.push(resolve))
+    }
+    if (!this.stopped) await this.truncate()
   }
 
   /** Waits for work under way and does no more. */
@@ -123,8 +136,11 @@ export class Flusher {
   }
 
   private hasWork(): boolean {
-    if (this.urgent.length > 0) return true
-    return this.queueHead < this.queue.length && (this.everything || this.log.fullness > PRESSURE)
+    return this.urgent.length > 0 || this.isDue(this.front())
+  }
+
+  private isDue(front: Dirty | undefined): front is Dirty {
+    return front !== undefined && (front.since <= this.target || this.log.fullness > PRESSURE)
   }
 
   private async run(): Promise<void> {
@@ -132,85 +148,103 @@ export class Flusher {
       while (!this.stopped && this.hasWork()) {
         await this.flushSome()
         await this.truncate()
+        this.endRound()
         await new Promise<void>((resolve) => setImmediate(resolve))
       }
-      if (this.queueHead >= this.queue.length) this.everything = false
     } catch (error) {
       this.stopped = true
-      this.listener.flushFailed(error as LitetopicError)
+      this.listener.flushFailed(asLitetopicError(error))
     }
+  }
+
+  private endRound(): void {
+    for (const resolve of this.rounds.splice(0)) resolve()
   }
 
   private async flushSome(): Promise<void> {
     const snapshots: Snapshot[] = []
     const changes: TableChange[] = []
-    let bytes = 0
     this.inFlightSince = this.oldest()
-    for (let topics = 0; topics < LIMITS.flushTopics && bytes < LIMITS.flushBytes; topics++) {
-      const next = this.next()
-      if (next === null) break
-      const state = 'load' in next ? await next.load() : next
-      if (state === null || isClean(state)) continue
-      const grave = this.graves.get(state.name)
-      if (grave !== undefined) changes.push(...(await this.bury(grave)))
-      if (state.deleted) continue
-      const asOf = { commit: this.log.number, operations: this.log.index }
-      const snapshot = takeSnapshot(state, this.log.slabs, asOf, this.listener.lingerMs(state))
+    for (let topics = 0, bytes = 0; topics < LIMITS.flushTopics && bytes < LIMITS.flushBytes; topics++) {
+      const topic = this.next()
+      if (topic === null) break
+      const snapshot = await this.prepare(topic, changes)
+      if (snapshot === null) continue
       snapshots.push(snapshot)
-      for (const change of snapshot.changes) changes.push(change)
       bytes += snapshot.bytes
     }
-    await this.log.whenDurable(this.log.index === 0 ? this.log.number - 1 : this.log.number)
+    await this.log.whenDurable(this.inFlightUpTo)
     if (changes.length > 0) await this.table.write(changes)
-    for (const snapshot of snapshots) settle(snapshot)
+    const buried = this.graves.buried()
+    for (const snapshot of snapshots) this.finish(snapshot)
     this.inFlightSince = 0
-    for (const snapshot of snapshots) this.listener.flushed(snapshot.state)
+    if (buried) this.listener.buried()
+    for (const { state } of snapshots) this.listener.flushed(state)
   }
 
-  private next(): TopicState | LazyTopic | null {
-    const urgent = this.urgent.shift()
-    if (urgent !== undefined) {
+  /** Takes a snapshot of the topic, and adds its changes; before it, what deleted topics of its name have left. */
+  private async prepare(topic: AnyTopic, changes: TableChange[]): Promise<Snapshot | null> {
+    let state: TopicState | null
+    try {
+      state = isLazy(topic) ? await topic.load() : topic
+      while (this.graves.isOpen(topic.name)) await this.graves.bury(topic.name, changes)
+    } catch (error) {
+      this.aside.set(topic, isLazy(topic) ? topic.since : topic.dirtySince || this.log.number)
+      this.listener.flushFailed(asLitetopicError(error))
+      return null
+    }
+    // Nothing may be awaited from here on: the topic could be deleted, and its grave be overlooked.
+    this.inFlightUpTo = this.log.newest
+    if (state === null || state.deleted || this.underWay.has(state) || isClean(state)) return null
+    const asOf = { commit: this.log.number, operations: this.log.index }
+    const snapshot = takeSnapshot(state, this.log.slabs, asOf, this.listener.lingerMs(state))
+    this.underWay.add(state)
+    this.working.set(state.name, state)
+    for (const change of snapshot.changes) changes.push(change)
+    return snapshot
+  }
+
+  private finish(snapshot: Snapshot): void {
+    const { state } = snapshot
+    settle(snapshot)
+    this.underWay.delete(state)
+    if (state.dirtySince === 0 && this.working.get(state.name) === state) this.working.delete(state.name)
+  }
+
+  /** The next topic to flush, urgent and old ones in turn. Null also when it is in this flush already. */
+  private next(): AnyTopic | null {
+    const front = this.front()
+    const urgent = this.urgent.peek()
+    const old = this.isDue(front) ? front.topic : undefined
+    this.queueTurn = !this.queueTurn
+    const topic = old !== undefined && (urgent === undefined || this.queueTurn) ? old : urgent
+    if (topic === undefined || this.underWay.has(topic as TopicState)) return null
+    if (topic === urgent) {
+      this.urgent.shift()
       this.urgentSet.delete(urgent)
-      return urgent
+    } else {
+      this.queue.shift()
     }
-    if (!this.everything && this.log.fullness <= PRESSURE) return null
-    const dirty = this.queue[this.queueHead]
-    if (dirty === undefined) return null
-    this.queueHead++
-    if (this.queueHead > 4096 && this.queueHead * 2 > this.queue.length) {
-      this.queue = this.queue.slice(this.queueHead)
-      this.queueHead = 0
-    }
-    return dirty.topic
+    return topic
   }
 
-  /** Changes that remove a deleted topic from the table; what it stored beside its head is cleared later, by epoch. */
-  private async bury(grave: TopicState | LazyTopic): Promise<TableChange[]> {
-    const state = 'load' in grave ? await grave.load() : grave
-    if (state === null) return []
-    this.graves.delete(state.name)
-    state.dirtySince = 0
-    if (!state.headStored) return []
-    return buryChanges(
-      {
-        name: state.name,
-        epoch: state.epoch,
-        dueMs: state.storedDueMs,
-        tableUsed: state.tableUsed,
-        openStreams: state.openStreamsStored,
-      },
-      this.garbage,
-    )
+  /** The oldest dirty topic. */
+  private front(): Dirty | undefined {
+    for (;;) {
+      const dirty = this.queue.peek()
+      if (dirty === undefined) return undefined
+      const { topic, since } = dirty
+      const state = isLazy(topic) ? topic.state : topic
+      if (state === null || state.dirtySince === since) return dirty
+      this.queue.shift()
+    }
   }
 
   /** Number of the oldest commit that some dirty topic still needs. */
   private oldest(): number {
-    while (this.queueHead < this.queue.length) {
-      const { since, topic } = this.queue[this.queueHead] as Dirty
-      if ('load' in topic || topic.dirtySince === since) return since
-      this.queueHead++
-    }
-    return this.log.number
+    let oldest = this.front()?.since ?? this.log.number
+    for (const since of this.aside.values()) oldest = Math.min(oldest, since)
+    return oldest
   }
 
   private async truncate(): Promise<void> {
@@ -223,15 +257,7 @@ export class Flusher {
   }
 }
 
-export function buryChanges(tombstone: Tombstone, garbage: Garbage): TableChange[] {
-  const changes: TableChange[] = [{ key: headKey(tombstone.name), value: null }]
-  if (tombstone.dueMs !== 0) changes.push({ key: timerKey(tombstone.dueMs, tombstone.epoch), value: null })
-  if (tombstone.openStreams) changes.push({ key: openStreamsKey(tombstone.epoch), value: null })
-  if (tombstone.tableUsed) changes.push(garbage.add(tombstone.epoch))
-  return changes
-}
-
 /** Has the table all of the topic, its time included? */
 function isClean(state: TopicState): boolean {
-  return state.dirtySince === 0 && (state.deleted || state.dueMs === state.storedDueMs)
+  return state.dirtySince === 0 && state.dueMs === state.storedDueMs
 }

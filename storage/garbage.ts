@@ -1,23 +1,14 @@
 /**
  * Gives back the space of deleted topics and trimmed records, in bounded steps. A deleted topic leaves a garbage key with
- * its epoch in the same write that removes its head, so that a crash cannot make the step forgotten.
+ * its epoch in the same write that removes its head, and before it, so that a crash cannot make the step forgotten.
  */
 
-import { BatchReader, ByteReader, KIND, RecordWalker } from '../protocol/index.ts'
-import {
-  checkpointKey,
-  chunkRange,
-  contextVersions,
-  epochRange,
-  garbageKey,
-  indexRange,
-  numberInKey,
-  parseContextKey,
-  recordIdKey,
-} from './keys.ts'
+import { asLitetopicError, isLitetopicError, type LitetopicError } from '../protocol/index.ts'
+import { chunkRange, epochRange, garbageKey, indexRange, numberInKey } from './keys.ts'
 import { seal, unseal } from './seal.ts'
-import { INDEX, type Table, type TableChange } from './store.ts'
+import { INDEX, type Table, type TableChange, type TableEntry } from './store.ts'
 import type { TopicState } from './topic-state.ts'
+import { TrimmedIndexes } from './trimmed-indexes.ts'
 
 /** Keys deleted, and chunks read, in one step. */
 const KEYS_PER_STEP = 1000
@@ -32,38 +23,56 @@ const EPOCH_INDEXES = [
   INDEX.checkpointName,
 ] as const
 
+/** The change that marks an epoch's keys as garbage; to be written before the removal of the head. */
+export function garbageMark(epoch: number): TableChange {
+  const key = garbageKey(epoch)
+  return { key, value: seal(key, new Uint8Array(0)) }
+}
+
+/** Are there chunks, or may there be, that lie wholly before the first offset kept? */
+export function needsClearing(state: TopicState): boolean {
+  return state.clearedTo < Math.min(state.firstOffset, state.chunkedTo)
+}
+
 export class Garbage {
   private readonly table: Table
+  private readonly durable: () => Promise<void>
+  private readonly failed: (error: LitetopicError) => void
   private running: Promise<void> | null = null
-  private found = true
+  /** There may be marks; at first because of what was there before. */
+  private marked = true
   private readonly trimmed = new Set<TopicState>()
   private stopped = false
 
-  constructor(table: Table) {
+  /** `durable` resolves when all operations written so far are. */
+  constructor(table: Table, durable: () => Promise<void>, failed: (error: LitetopicError) => void) {
     this.table = table
+    this.durable = durable
+    this.failed = failed
   }
 
-  /** The change that marks an epoch's keys as garbage; to be written with the removal of the head. */
-  add(epoch: number): TableChange {
-    this.found = true
-    const key = garbageKey(epoch)
-    return { key, value: seal(key, new Uint8Array(0)) }
+  /** Notes that epochs have been marked in the table. */
+  mark(): void {
+    this.marked = true
   }
 
-  /** Notes that records of the topic below its first offset may be deleted: its trim is durable. */
+  /** Notes that records of the topic below its first offset may be deleted. */
   trim(state: TopicState): void {
-    this.trimmed.add(state)
+    if (needsClearing(state)) this.trimmed.add(state)
   }
 
-  get pending(): boolean {
-    return this.found || this.trimmed.size > 0
-  }
-
-  /** Works until nothing is left, or `stop`. */
+  /** Works until nothing is left, or `stop`. Never rejects: a failure is reported, and ends the work until the next start. */
   collect(): Promise<void> {
-    this.running ??= this.run().finally(() => {
-      this.running = null
-    })
+    if (this.running !== null) return this.running
+    if (this.stopped || !this.pending) return Promise.resolve()
+    this.running = this.run()
+      .catch((error: unknown) => {
+        this.stopped = true
+        this.failed(asLitetopicError(error))
+      })
+      .finally(() => {
+        this.running = null
+      })
     return this.running
   }
 
@@ -72,86 +81,73 @@ export class Garbage {
     await this.running
   }
 
+  private get pending(): boolean {
+    return this.marked || this.trimmed.size > 0
+  }
+
   private async run(): Promise<void> {
-    for (const state of this.trimmed) {
-      this.trimmed.delete(state)
-      if (!state.deleted) await this.clearTrimmed(state)
-    }
-    while (this.found && !this.stopped) {
-      this.found = false
-      const marks = await this.table.scan({ ...indexRange(INDEX.garbage), limit: KEYS_PER_STEP })
-      for (const { key } of marks) {
-        if (this.stopped) return
-        await this.clearEpoch(numberInKey(key, 0))
+    while (this.pending && !this.stopped) {
+      for (const state of this.trimmed) {
+        this.trimmed.delete(state)
+        if (!this.stopped && !state.deleted) await this.clearTrimmed(state)
       }
-      if (marks.length > 0) {
-        this.found = true
-        await this.table.write(marks.map(({ key }) => ({ key, value: null })))
-      }
+      if (this.marked) await this.clearMarked()
     }
+  }
+
+  private async clearMarked(): Promise<void> {
+    this.marked = false
+    const marks = await this.table.scan({ ...indexRange(INDEX.garbage), limit: KEYS_PER_STEP })
+    for (const { key } of marks) {
+      await this.clearEpoch(numberInKey(key, 0))
+      if (this.stopped) return
+      await this.table.write([{ key, value: null }])
+    }
+    if (marks.length === KEYS_PER_STEP) this.marked = true
   }
 
   private async clearEpoch(epoch: number): Promise<void> {
     for (const index of EPOCH_INDEXES) {
-      while ((await this.table.clear(epochRange(index, epoch), KEYS_PER_STEP)) === KEYS_PER_STEP) {
-        if (this.stopped) return
+      while (!this.stopped && (await this.table.clear(epochRange(index, epoch), KEYS_PER_STEP)) === KEYS_PER_STEP) {
+        await turn()
       }
     }
   }
 
-  /** Deletes the chunks that lie wholly below the first offset, and the index entries that they alone needed. */
+  /** Deletes the chunks that lie wholly below the first offset, and before them the index entries that they alone needed. */
   private async clearTrimmed(state: TopicState): Promise<void> {
-    const to = state.firstOffset
+    // What is being flushed now is not looked at: it is above chunkedTo still.
+    const to = Math.min(state.firstOffset, state.chunkedTo)
+    await this.durable()
+    const indexes = new TrimmedIndexes(this.table, state, to)
     while (!this.stopped) {
-      const chunks = await this.table.scan({ ...chunkRange(state.epoch, 0, to), limit: CHUNKS_PER_STEP })
-      if (chunks.length === 0) break
-      const changes: TableChange[] = chunks.map(({ key }) => ({ key, value: null }))
-      const names = new Set<string>()
-      for (const { key, value } of chunks) {
-        const batches = unseal(key, value, `a chunk of topic ${state.name}`)
-        this.indexEntriesOf(state, batches, changes, names)
+      const chunks = await this.table.scan({ ...chunkRange(state.epoch, state.clearedTo, to), limit: CHUNKS_PER_STEP })
+      for (const chunk of chunks) {
+        const batches = readable(chunk, state)
+        if (batches !== null) indexes.add(batches)
       }
-      for (const name of names) changes.push(...(await this.oldVersions(state, name, to)))
-      await this.table.write(changes)
-    }
-    state.clearedTo = to
-  }
-
-  private indexEntriesOf(state: TopicState, batches: Uint8Array, changes: TableChange[], names: Set<string>): void {
-    const batch = new BatchReader(new ByteReader(batches))
-    while (batch.advance()) {
-      const walker = new RecordWalker(batch.content())
-      for (let offset = batch.base; walker.next(); offset++) {
-        const id = walker.extras()?.id
-        if (id !== undefined) changes.push({ key: recordIdKey(state.epoch, id), value: null })
-        if (walker.kind === KIND.checkpoint) changes.push({ key: checkpointKey(state.epoch, offset), value: null })
-        if (walker.kind === KIND.context) names.add(walker.name())
+      await indexes.clear()
+      await this.table.write(chunks.map(({ key }) => ({ key, value: null })))
+      if (chunks.length < CHUNKS_PER_STEP) {
+        state.clearedTo = to
+        return
       }
+      await turn()
     }
-  }
-
-  /** Versions of a context entry below an offset that a later set or delete below it has replaced. */
-  private async oldVersions(state: TopicState, name: string, below: number): Promise<TableChange[]> {
-    const versions = await this.table.scan({
-      ...contextVersions(state.epoch, name, below),
-      reverse: true,
-      limit: KEYS_PER_STEP,
-    })
-    const changes: TableChange[] = []
-    let replaced = false
-    for (const { key, value } of versions) {
-      if (parseContextKey(key).name !== name) continue
-      if (replaced) changes.push({ key, value: null })
-      const packed = unseal(key, value, `a context entry of topic ${state.name}`)
-      if (!replaced) replaced = isWhole(packed)
-    }
-    return changes
   }
 }
 
-/** Is it a set or a delete, which make earlier versions superfluous? The value is msgpack `[op, tag, data]`. */
-function isWhole(packed: Uint8Array): boolean {
-  const size = (packed[1] as number) & 0x1f
-  const op = Buffer.from(packed.subarray(2, 2 + size)).toString()
-  return op === 'set' || op === 'delete'
+/** The chunk's batches; null for a damaged one. It is trimmed: nobody may read it, and it must not keep others from going. */
+function readable({ key, value }: TableEntry, state: TopicState): Uint8Array | null {
+  try {
+    return unseal(key, value, `a chunk of topic ${state.name}`)
+  } catch (error) {
+    if (isLitetopicError(error, 'STORE_CORRUPT')) return null
+    throw error
+  }
+}
+
+/** Lets other work of the process go on between steps. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }

@@ -9,7 +9,7 @@ import type { TopicPolicy } from './operations.ts'
 import { seal, unseal } from './seal.ts'
 import { countsOf, type ProducerState, type StreamState, TopicState } from './topic-state.ts'
 
-const HEAD_FORMAT = 1
+export const HEAD_FORMAT = 1
 const FLAG = { closed: 1, tableUsed: 2, openStreams: 4 } as const
 
 /** The point in the journal up to which a head holds all effects: operations of earlier commits, and so many of this one. */

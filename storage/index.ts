@@ -1,10 +1,11 @@
 /** Where topics are kept: stores (LevelDB, memory) and, on any of them, a shard of topics. */
 
+export type { ShardAppend } from './commit-log.ts'
 export { openLevelStore } from './leveldb/level-store.ts'
 export { contextNames, findCheckpoint, findContext, findRecordId, findStream, listCheckpoints } from './lookups.ts'
 export { MemoryDisk, openMemoryStore } from './memory/memory-store.ts'
 export type { TopicPolicy } from './operations.ts'
-export { Shard, type ShardAppend, type ShardListener } from './shard.ts'
+export { Shard, type ShardListener } from './shard.ts'
 export { SLAB_BYTES } from './slabs.ts'
 export type { Durability, Journal, JournalEntry, Store, Table, TableChange, TableEntry, TableScan } from './store.ts'
 export type { StoredTimer } from './timers.ts'

@@ -18,8 +18,24 @@ export function nameOfHeadKey(key: Uint8Array): string {
 
 /** Heads whose names come after `after` and begin with `prefix` as bytes. */
 export function headRange(prefix: string, after: string): TableRange {
-  const gte = after === '' ? headKey(prefix) : Buffer.concat([headKey(after), Buffer.of(0)])
+  const gte = byteOrder(after, prefix) < 0 ? headKey(prefix) : Buffer.concat([headKey(after), Buffer.of(0)])
   return { gte, lt: Buffer.concat([headKey(prefix), Buffer.of(0xff)]) }
+}
+
+/** Order of two texts by their UTF-8 bytes, as that of keys. */
+export function byteOrder(a: string, b: string): number {
+  const shorter = Math.min(a.length, b.length)
+  for (let i = 0; i < shorter; i++) {
+    const difference = rank(a.charCodeAt(i)) - rank(b.charCodeAt(i))
+    if (difference !== 0) return difference
+  }
+  return a.length - b.length
+}
+
+/** UTF-16 units sort as UTF-8 does, except for surrogates: they stand for characters beyond all others. */
+function rank(unit: number): number {
+  if (unit < 0xd800) return unit
+  return unit < 0xe000 ? unit + 0x2000 : unit - 0x800
 }
 
 /** A chunk lies under its last offset, so that the first key at or after an offset is the chunk that holds it. */

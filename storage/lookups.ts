@@ -6,6 +6,7 @@
 import { type DataInfo, LIMITS, unpack } from '../protocol/index.ts'
 import { streamOf } from './head.ts'
 import {
+  byteOrder,
   checkpointNameKey,
   checkpointRange,
   contextAfter,
@@ -92,16 +93,16 @@ export async function findContext(
   const recent = memory(state, (effects) => effects.context).filter(
     (version) => version.name === name && version.offset < asOf,
   )
-  return fold(recent) ?? (await foldStored(table, state, name, asOf, recent))
+  const versions = fold(recent) ?? (await foldStored(table, state, name, asOf, recent))
+  return versions.length > 0 ? versions : null
 }
 
 /** Names of context entries after `after`, in byte order; some may have been deleted as of an offset. */
 export async function contextNames(table: Table, state: TopicState, after: string, limit: number): Promise<string[]> {
-  const bytes = (text: string): Buffer => Buffer.from(text)
   const names = new Set(
     memory(state, (effects) => effects.context)
       .map((version) => version.name)
-      .filter((name) => Buffer.compare(bytes(name), bytes(after)) > 0),
+      .filter((name) => byteOrder(name, after) > 0),
   )
   let last = after
   let found = 0
@@ -112,7 +113,7 @@ export async function contextNames(table: Table, state: TopicState, after: strin
     names.add(last)
     found++
   }
-  return [...names].sort((a, b) => Buffer.compare(bytes(a), bytes(b))).slice(0, limit)
+  return [...names].sort(byteOrder).slice(0, limit)
 }
 
 /** The versions since the last set, oldest first; null when the list does not say, an empty list when it was deleted. */
@@ -131,7 +132,7 @@ async function foldStored(
   name: string,
   asOf: number,
   recent: ContextVersion[],
-): Promise<ContextVersion[] | null> {
+): Promise<ContextVersion[]> {
   let versions = [...recent]
   let before = asOf
   while ((state.counts?.context ?? 0) > 0) {
@@ -144,11 +145,11 @@ async function foldStored(
       .reverse()
     versions = [...older, ...versions].sort((a, b) => a.offset - b.offset)
     const folded = fold(versions)
-    if (folded !== null) return folded.length > 0 ? folded : null
+    if (folded !== null) return folded
     if (page.length < LIMITS.pageItems) break
     before = versions[0]?.offset ?? 0
   }
-  return versions.length > 0 ? versions : null
+  return versions
 }
 
 function contextOf({ key, value }: TableEntry, state: TopicState): ContextVersion {

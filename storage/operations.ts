@@ -13,7 +13,7 @@ import { crc32 } from 'node:zlib'
 import { type ByteReader, LitetopicError, unpack } from '../protocol/index.ts'
 
 export const ENTRY_HEADER_BYTES = 24
-const ENTRY_FORMAT = 1
+export const ENTRY_FORMAT = 1
 const CRC_FROM = 8
 
 export const OPERATION = {
@@ -51,9 +51,9 @@ export interface OperationBody {
   /** A producer takes a slot, or begins a new producer epoch in it. */
   producer: [epoch: number, slot: number, id: string, producerEpoch: number, timeMs: number]
   /** A sequence was used without a record. */
-  advance: [epoch: number, slot: number, sequence: number, base: number]
+  advance: [epoch: number, slot: number, sequence: number, base: number, timeMs: number]
   /** `slot` is -1 for retention, which is the broker's own. */
-  trim: [epoch: number, slot: number, sequence: number, firstOffset: number, freedBytes: number]
+  trim: [epoch: number, slot: number, sequence: number, firstOffset: number, freedBytes: number, timeMs: number]
   policy: [epoch: number, policy: TopicPolicy]
   delete: [epoch: number, name: string]
 }
@@ -73,7 +73,8 @@ export function checkEntry(bytes: Uint8Array, number: number): number {
     new LitetopicError('STORE_CORRUPT', `journal entry ${number} ${what}`, { number })
   if (bytes.length < ENTRY_HEADER_BYTES) throw corrupt('is cut off')
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-  if (view.getUint8(0) !== ENTRY_FORMAT) throw corrupt('has an unknown format')
+  // The three bytes behind the format are kept for flags: none is known here.
+  if (view.getUint32(0) !== ENTRY_FORMAT << 24) throw corrupt('has an unknown format')
   if (view.getUint32(4) !== crc32(bytes.subarray(CRC_FROM))) throw corrupt('fails its checksum')
   const stored = view.getUint32(8) * 0x1_0000_0000 + view.getUint32(12)
   if (stored !== number) throw corrupt(`says it is entry ${stored}`)

@@ -3,7 +3,7 @@
  * operations. A topic's state is built when somebody needs it: its head from the table, then the operations behind it.
  */
 
-import { ByteReader, invariant, LitetopicError } from '../protocol/index.ts'
+import { ByteReader, invariant, LIMITS, LitetopicError } from '../protocol/index.ts'
 import { applyAppend, applyEffects, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
 import { type AsOf, decodeHead } from './head.ts'
 import { headKey } from './keys.ts'
@@ -88,11 +88,18 @@ export async function loadUnloaded(table: Table, slabs: Slabs, topic: Unloaded):
   const head = await loadHead(table, topic.name)
   let state = head?.state.epoch === topic.epoch ? head.state : null
   const asOf = state === null ? { commit: 0, operations: 0 } : (head?.asOf as AsOf)
-  for (let i = 0; i < topic.operations.length; i += 3) {
-    const [position, commit, index] = topic.operations.slice(i, i + 3) as [number, number, number]
+  let applied = false
+  const { operations } = topic
+  for (let i = 0; i < operations.length; i += 3) {
+    const [position, commit, index] = [
+      operations[i] as number,
+      operations[i + 1] as number,
+      operations[i + 2] as number,
+    ]
     if (commit < asOf.commit || (commit === asOf.commit && index < asOf.operations)) continue
     const operation = readOperation(new ByteReader(slabs.at(position), position % SLAB_BYTES))
     state = applyOperation(state, operation, position, slabs)
+    applied ||= operation.type !== OPERATION.introduce
   }
   if (state === null) {
     if (topic.deleted) return null
@@ -100,9 +107,19 @@ export async function loadUnloaded(table: Table, slabs: Slabs, topic: Unloaded):
       topic: topic.name,
     })
   }
-  state.dirtySince = topic.since
+  if (applied) {
+    state.dirtySince = topic.since
+    suspectCutOffFlush(state)
+  }
   state.committedTo = state.nextOffset
   return state
+}
+
+/** Changes of one table write are not atomic: what a flush writes before the head may be in the table. */
+function suspectCutOffFlush(state: TopicState): void {
+  const tail = state.tailBytes + (state.inline?.length ?? 0)
+  if (tail > LIMITS.inlineTailBytes || state.recent !== null) state.tableUsed = true
+  if (state.openStreams !== null || state.recent?.ended !== undefined) state.openStreamsStored = 'unknown'
 }
 
 function applyOperation(
@@ -127,14 +144,14 @@ function applyOperation(
       break
     }
     case OPERATION.advance: {
-      const [, slot, sequence, base] = operation.body as OperationBody['advance']
-      applySequence(state, slot, sequence, base, state.lastAppendMs)
+      const [, slot, sequence, base, timeMs] = operation.body as OperationBody['advance']
+      applySequence(state, slot, sequence, base, timeMs)
       break
     }
     case OPERATION.trim: {
-      const [, slot, sequence, firstOffset, freedBytes] = operation.body as OperationBody['trim']
+      const [, slot, sequence, firstOffset, freedBytes, timeMs] = operation.body as OperationBody['trim']
       applyTrim(state, firstOffset, freedBytes)
-      if (slot >= 0) applySequence(state, slot, sequence, firstOffset, state.lastAppendMs)
+      if (slot >= 0) applySequence(state, slot, sequence, firstOffset, timeMs)
       break
     }
     case OPERATION.policy:

@@ -4,15 +4,17 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { invariant, LIMITS, LitetopicError, pack, unpack } from '../protocol/index.ts'
+import { asLitetopicError, ByteReader, LIMITS, LitetopicError, pack, unpack } from '../protocol/index.ts'
 import { applyAppend, applyEffects, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
-import { type CommitListener, CommitLog } from './commit-log.ts'
-import { Flusher, type FlusherListener, type LazyTopic } from './flusher.ts'
-import { Garbage } from './garbage.ts'
-import { decodeHead } from './head.ts'
-import { chunkRange, headRange, indexRange, nameOfHeadKey, numberInKey, openStreamsKey } from './keys.ts'
+import { type CommitListener, CommitLog, type ShardAppend } from './commit-log.ts'
+import { Flusher, type FlusherListener } from './flusher.ts'
+import { Garbage, needsClearing } from './garbage.ts'
+import { isLazy } from './graves.ts'
+import { chunkRange, indexRange, numberInKey, openStreamsKey } from './keys.ts'
+import { LazyState } from './lazy-state.ts'
+import { listTopics } from './listing.ts'
 import type { TopicPolicy } from './operations.ts'
-import { loadHead, loadUnloaded, replay, type Unloaded } from './recovery.ts'
+import { loadHead, replay } from './recovery.ts'
 import { seal, unseal } from './seal.ts'
 import { Slabs } from './slabs.ts'
 import { INDEX, type Store, type TableEntry } from './store.ts'
@@ -21,25 +23,9 @@ import { DueTimers } from './timers.ts'
 import { TopicState } from './topic-state.ts'
 
 const INFO_KEY = Buffer.of(INDEX.info)
-const INFO_FORMAT = 1
+export const INFO_FORMAT = 1
 
-export interface ShardListener<Item> extends CommitListener<Item>, FlusherListener {}
-
-/** One append as the broker assigns it. */
-export interface ShardAppend<Item> {
-  /** Slot of the producer, or -1 for the broker's own records. */
-  readonly slot: number
-  readonly sequence: number
-  readonly count: number
-  /** Do its records change more than the log: ids, context, checkpoints, streams? */
-  readonly effects: boolean
-  readonly timeMs: number
-  readonly source: Uint8Array
-  readonly from: number
-  readonly to: number
-  readonly item: Item | null
-  readonly principal?: string
-}
+export interface ShardListener<Item> extends CommitListener<Item>, Omit<FlusherListener, 'buried'> {}
 
 export class Shard<Item> {
   readonly store: Store
@@ -50,46 +36,53 @@ export class Shard<Item> {
   private readonly slabs: Slabs
   private readonly flusher: Flusher
   private readonly garbage: Garbage
-  /** Topics that the journal names and that nobody has loaded since the start, by name. */
-  private readonly unloaded = new Map<string, LazyState>()
-  /** Topics without a head in the table, for listing. */
-  private readonly unstored = new Map<string, TopicState | Unloaded>()
 
   private constructor(store: Store, incarnation: string, slabs: Slabs, listener: ShardListener<Item>) {
     this.store = store
     this.incarnation = incarnation
     this.slabs = slabs
     this.log = new CommitLog(store.journal, slabs, listener)
-    this.garbage = new Garbage(store.table)
     this.timers = new DueTimers(store.table)
-    this.flusher = new Flusher(this.log as CommitLog<unknown>, store.table, this.garbage, {
+    this.garbage = new Garbage(
+      store.table,
+      () => this.log.whenAllDurable(),
+      (error) => listener.flushFailed(error),
+    )
+    this.flusher = new Flusher(this.log as CommitLog<unknown>, store.table, {
       lingerMs: (state) => listener.lingerMs(state),
       flushed: (state) => {
-        this.unstored.delete(state.name)
+        this.garbage.trim(state)
         listener.flushed(state)
       },
+      buried: () => this.garbage.mark(),
       truncated: () => listener.truncated(),
       flushFailed: (error) => listener.flushFailed(error),
     })
     this.log.onDirty = (state) => this.flusher.add(state, state.dirtySince)
   }
 
-  /** Opens a store: reads its info and its journal, and nothing else. Rejects with STORE_CORRUPT. */
+  /** Opens a store: reads its info and its journal, and nothing else. Rejects with STORE_CORRUPT or DATA_DIR_VERSION. */
   static async open<Item>(store: Store, listener: ShardListener<Item>): Promise<Shard<Item>> {
     const slabs = new Slabs()
+    const incarnation = await readIncarnation(store)
     const replayed = await replay(store.journal, slabs)
-    const shard = new Shard<Item>(store, await readIncarnation(store), slabs, listener)
+    const shard = new Shard<Item>(store, incarnation, slabs, listener)
     for (const { number, start, operations } of replayed.entries) shard.log.noteReplayed(number, start, operations)
-    for (const topic of replayed.topics) shard.addUnloaded(topic)
+    for (const topic of replayed.topics) {
+      const lazy = new LazyState(topic, store.table, slabs, (state) => shard.flusher.loaded(lazy, state))
+      shard.flusher.add(lazy, topic.since)
+      if (topic.deleted) shard.flusher.addGrave(lazy)
+    }
     return shard
   }
 
   /** The topic of that name, or null. Reads the table at most once per call; asks the caller to keep the state. */
-  load(name: string): Promise<TopicState | null> {
-    const lazy = this.unloaded.get(name)
-    if (lazy !== undefined) return lazy.load()
-    if (this.flusher.isGrave(name)) return Promise.resolve(null)
-    return loadHead(this.store.table, name).then((head) => head?.state ?? null)
+  async load(name: string): Promise<TopicState | null> {
+    const known = this.flusher.find(name)
+    const state = await (known === undefined ? this.loadStored(name) : isLazy(known) ? known.load() : known)
+    if (state === null || state.deleted) return null
+    if (needsClearing(state)) this.garbage.trim(state)
+    return state
   }
 
   /** A new topic, in memory and in the commit that gathers now. The caller has made sure that the name is free. */
@@ -98,32 +91,16 @@ export class Shard<Item> {
     const epoch = this.log.nextEpoch()
     const state = new TopicState(name, epoch, createdMs, policy)
     this.log.write(state, 'create', [epoch, name, createdMs, policy, null], item)
-    this.unloaded.delete(name)
-    this.unstored.set(name, state)
     return state
   }
 
   /** Appends records at the topic's next offset and returns the position of their batch in memory. */
   append(state: TopicState, append: ShardAppend<Item>): number {
-    const { slot, sequence, count, timeMs, source, from, to } = append
     const { log } = this
-    const flags = append.effects ? 1 : 0
     const base = state.nextOffset
-    const position = log.append(
-      state,
-      slot,
-      sequence,
-      flags,
-      count,
-      timeMs,
-      source,
-      from,
-      to,
-      append.item,
-      append.principal,
-    )
-    applyAppend(state, slot, sequence, base, count, timeMs, position, log.batchBytes)
-    if (append.effects) applyEffects(state, source, from, to, base, slot)
+    const position = log.append(state, append)
+    applyAppend(state, append.slot, append.sequence, base, append.count, append.timeMs, position, log.batchBytes)
+    if (append.effects) applyEffects(state, append.source, append.from, append.to, base, append.slot)
     if (state.tailBytes - state.flushingBytes >= LIMITS.chunkBytes) this.flusher.hurry(state)
     return position
   }
@@ -136,7 +113,7 @@ export class Shard<Item> {
 
   /** Uses a sequence without a record. `base` is what a repeat is answered with, or -1. */
   advance(state: TopicState, slot: number, sequence: number, base: number, timeMs: number, item: Item): void {
-    this.log.write(state, 'advance', [state.epoch, slot, sequence, base], item)
+    this.log.write(state, 'advance', [state.epoch, slot, sequence, base, timeMs], item)
     applySequence(state, slot, sequence, base, timeMs)
   }
 
@@ -155,12 +132,12 @@ export class Shard<Item> {
     timeMs: number,
     item: Item,
   ): void {
-    this.log.write(state, 'trim', [state.epoch, slot, sequence, firstOffset, freedBytes], item)
+    this.log.write(state, 'trim', [state.epoch, slot, sequence, firstOffset, freedBytes, timeMs], item)
     applyTrim(state, firstOffset, freedBytes)
     if (slot >= 0) applySequence(state, slot, sequence, firstOffset, timeMs)
   }
 
-  /** Frees what durable trims made superfluous. */
+  /** Frees what trims made superfluous, as soon as they are durable. */
   collectTrimmed(state: TopicState): void {
     this.garbage.trim(state)
     void this.garbage.collect()
@@ -169,9 +146,7 @@ export class Shard<Item> {
   delete(state: TopicState, item: Item): void {
     this.log.write(state, 'delete', [state.epoch, state.name], item)
     state.deleted = true
-    this.unloaded.delete(state.name)
-    this.unstored.delete(state.name)
-    this.flusher.addGrave(state.name, state)
+    this.flusher.addGrave(state)
   }
 
   /** Committed batches from the one that holds `from` on; null when they must be read from the table. */
@@ -186,50 +161,39 @@ export class Shard<Item> {
 
   /**
    * The chunk that holds the offset, from the table. A chunk missed is looked for again in memory, where a flush may
-   * not have taken it from yet, before it is called STORE_CORRUPT.
+   * not have taken it from yet. Rejects with TRIMMED or GONE if the topic was cut off meanwhile, else STORE_CORRUPT.
    */
   async readChunk(state: TopicState, from: number): Promise<Uint8Array> {
     const [entry] = await this.store.table.scan({ ...chunkRange(state.epoch, from), limit: 1 })
-    if (entry !== undefined) return unseal(entry.key, entry.value, `a chunk of topic ${state.name}`)
+    if (entry !== undefined) {
+      const batches = unseal(entry.key, entry.value, `a chunk of topic ${state.name}`)
+      if (firstOffsetOf(batches) <= from) return batches
+    }
     const memory = this.readMemory(state, from)
     if (memory !== null) return memory
-    if (state.deleted) throw new LitetopicError('GONE', `topic ${state.name} was deleted`)
+    if (state.deleted) throw new LitetopicError('GONE', `topic ${state.name} was deleted`, { outcome: 'gone' })
+    const { firstOffset } = state
+    if (from < firstOffset) {
+      throw new LitetopicError('TRIMMED', `topic ${state.name} has been trimmed to offset ${firstOffset}`, {
+        firstOffset,
+      })
+    }
     throw new LitetopicError('STORE_CORRUPT', `topic ${state.name} has no chunk with offset ${from}`, {
       topic: state.name,
       offset: from,
     })
   }
 
-  /** Chunks that begin the log, for deciding what retention may drop. */
-  chunks(state: TopicState, from: number, to: number, limit: number): Promise<TableEntry[]> {
-    return this.store.table.scan({ ...chunkRange(state.epoch, from, to), limit })
+  /** Chunks that begin the log, for deciding what retention may drop. Rejects with STORE_CORRUPT. */
+  async chunks(state: TopicState, from: number, to: number, limit: number): Promise<TableEntry[]> {
+    const entries = await this.store.table.scan({ ...chunkRange(state.epoch, from, to), limit })
+    for (const { key, value } of entries) unseal(key, value, `a chunk of topic ${state.name}`)
+    return entries
   }
 
   /** Topics in byte order of name: heads of the table, and topics that have none yet. Deleted ones are left out. */
-  async list(prefix: string, after: string, limit: number): Promise<{ states: TopicState[]; more: boolean }> {
-    const found = new Map<string, TopicState | Unloaded>()
-    for (const [name, topic] of this.unstored) {
-      if (name.startsWith(prefix) && byteOrder(name, after) > 0) found.set(name, topic)
-    }
-    let last = after
-    for (;;) {
-      const page = await this.store.table.scan({ ...headRange(prefix, last), limit: limit + 1 })
-      for (const { key, value } of page) {
-        const name = nameOfHeadKey(key)
-        last = name
-        if (found.has(name) || this.flusher.isGrave(name)) continue
-        found.set(name, this.unloaded.get(name)?.topic ?? decodeHead(name, value).state)
-      }
-      if (page.length <= limit || found.size > limit) break
-    }
-    const names = [...found.keys()].sort(byteOrder).slice(0, limit + 1)
-    const states: TopicState[] = []
-    for (const name of names.slice(0, limit)) {
-      const topic = found.get(name) as TopicState | Unloaded
-      const state = topic instanceof TopicState ? topic : await this.load(name)
-      if (state !== null && !state.deleted) states.push(state)
-    }
-    return { states, more: names.length > limit }
+  list(prefix: string, after: string, limit: number): Promise<{ states: TopicState[]; more: boolean }> {
+    return this.flusher.graves.reading(() => listTopics(this.store.table, this.flusher, prefix, after, limit))
   }
 
   /** Topics whose head says that they have open streams, by epoch. */
@@ -244,13 +208,13 @@ export class Shard<Item> {
 
   /** Topics that the journal names and nobody has loaded: they may have been live when the broker stopped. */
   unloadedNames(): string[] {
-    return [...this.unloaded.keys()]
+    return [...this.flusher.topics()].filter(isLazy).map(({ name }) => name)
   }
 
   /** Lets the flusher see whether there is work; call it after commits. */
   wakeFlusher(): void {
     this.flusher.wake()
-    if (this.garbage.pending) void this.garbage.collect()
+    void this.garbage.collect()
   }
 
   /** Flushes the topic soon. The listener hears when it is done. */
@@ -265,67 +229,46 @@ export class Shard<Item> {
     await this.store.compact()
   }
 
-  /** Commits and flushes what there is, and closes the store. */
+  /** Commits and flushes what there is, and closes the store. What could not be flushed stays in the journal. */
   async close(): Promise<void> {
-    await this.log.drain().catch(() => undefined)
-    await this.flusher.flushAll()
-    await this.flusher.stop()
-    await this.garbage.stop()
-    await this.store.close()
+    try {
+      await this.log.whenAllDurable().catch(ignoreReported)
+      await this.flusher.flushAll().catch(ignoreReported)
+      await this.flusher.stop()
+      await this.garbage.stop()
+    } finally {
+      await this.store.close()
+    }
   }
 
-  private addUnloaded(topic: Unloaded): void {
-    const lazy = new LazyState(topic, async () => {
-      const state = await loadUnloaded(this.store.table, this.slabs, topic)
-      if (this.unloaded.get(topic.name) === lazy) this.unloaded.delete(topic.name)
-      if (this.unstored.get(topic.name) === topic && state !== null) this.unstored.set(topic.name, state)
-      return state
+  private loadStored(name: string): Promise<TopicState | null> {
+    const { graves } = this.flusher
+    return graves.reading(async () => {
+      const head = await loadHead(this.store.table, name)
+      return head === null || graves.isDead(head.state.epoch) ? null : head.state
     })
-    this.flusher.add(lazy, topic.since)
-    if (topic.deleted) {
-      this.flusher.addGrave(topic.name, lazy)
-      this.unloaded.delete(topic.name)
-      this.unstored.delete(topic.name)
-    } else {
-      this.unloaded.set(topic.name, lazy)
-      this.unstored.set(topic.name, topic)
-    }
   }
 }
 
-/** A topic that is loaded at most once, whoever asks first. */
-class LazyState implements LazyTopic {
-  readonly topic: Unloaded
-  private readonly read: () => Promise<TopicState | null>
-  private loaded: Promise<TopicState | null> | null = null
+/** For failures of the store that the listener has been told of. */
+function ignoreReported(error: unknown): void {
+  if (asLitetopicError(error).code === 'INTERNAL') throw error
+}
 
-  constructor(topic: Unloaded, read: () => Promise<TopicState | null>) {
-    this.topic = topic
-    this.read = read
-  }
-
-  get since(): number {
-    return this.topic.since
-  }
-
-  load(): Promise<TopicState | null> {
-    this.loaded ??= this.read()
-    return this.loaded
-  }
+function firstOffsetOf(batches: Uint8Array): number {
+  return new ByteReader(batches, 1).varint()
 }
 
 async function readIncarnation(store: Store): Promise<string> {
   const stored = await store.table.get(INFO_KEY)
   if (stored !== undefined) {
-    const info = unpack(unseal(INFO_KEY, stored, 'the store info')) as [format: number, incarnation: string]
-    invariant(info[0] === INFO_FORMAT, 'the store info has a format known here')
-    return info[1]
+    const [format, incarnation] = unpack(unseal(INFO_KEY, stored, 'the store info')) as [number, string]
+    if (format === INFO_FORMAT) return incarnation
+    throw new LitetopicError('DATA_DIR_VERSION', `the store info has format ${format}, unknown here`, { format })
   }
+  // It is written before the first commit.
+  if (store.journal.last > 0) throw new LitetopicError('STORE_CORRUPT', 'the store info is missing')
   const incarnation = randomBytes(6).toString('hex')
   await store.table.write([{ key: INFO_KEY, value: seal(INFO_KEY, pack([INFO_FORMAT, incarnation])) }])
   return incarnation
-}
-
-function byteOrder(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b))
 }

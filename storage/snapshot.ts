@@ -37,15 +37,10 @@ export interface Snapshot {
   readonly openStreams: boolean
 }
 
-/** Value of a timer: enough to reclaim the topic without its head. */
-export interface TimerValue {
-  readonly name: string
-  readonly epoch: number
-  readonly lingerMs: number
-  readonly tableUsed: boolean
-}
-
-/** `lingerMs` of the topic is stored beside its timer; 0 for one that lingers for ever has no timer. */
+/**
+ * What is to be written, in this order: should a crash let only the first changes through, then the head still is the old
+ * one, and replaying the journal on it writes the same again. `lingerMs` of the topic is stored beside its timer.
+ */
 export function takeSnapshot(state: TopicState, slabs: Slabs, asOf: AsOf, lingerMs: number): Snapshot {
   const changes: TableChange[] = []
   const batches = state.tail.length
@@ -64,6 +59,7 @@ export function takeSnapshot(state: TopicState, slabs: Slabs, asOf: AsOf, linger
   putTimer(state, tableUsed, lingerMs, changes)
   putOpenStreams(state, openStreams, changes)
   changes.push({ key: headKey(state.name), value: encodeHead(state, { asOf, chunkedTo, inline, tableUsed }) })
+  dropOldTimer(state, changes)
   state.introduced = false
   state.dirtySince = 0
   state.flushingBytes = state.tailBytes
@@ -96,8 +92,10 @@ export function settle(snapshot: Snapshot): void {
   state.openStreamsStored = snapshot.openStreams
   state.headStored = true
   state.flushing = null
+  state.flushes++
 }
 
+/** A chunk that was trimmed before it was written is cleared like others, but no trim has counted its bytes. */
 function putChunks(state: TopicState, batches: Uint8Array, changes: TableChange[]): void {
   const batch = new BatchReader(new ByteReader(batches))
   let start = 0
@@ -105,6 +103,7 @@ function putChunks(state: TopicState, batches: Uint8Array, changes: TableChange[
   const put = (end: number): void => {
     const key = chunkKey(state.epoch, last)
     changes.push({ key, value: seal(key, batches.subarray(start, end)) })
+    if (last < state.firstOffset) state.bytes -= end - start
     start = end
   }
   while (batch.advance()) {
@@ -137,11 +136,15 @@ function putEffects(state: TopicState, effects: Effects, changes: TableChange[])
 
 function putTimer(state: TopicState, tableUsed: boolean, lingerMs: number, changes: TableChange[]): void {
   const { dueMs, storedDueMs, epoch, name } = state
-  if (dueMs === storedDueMs && tableUsed === state.tableUsed) return
-  if (storedDueMs !== 0 && storedDueMs !== dueMs) changes.push({ key: timerKey(storedDueMs, epoch), value: null })
-  if (dueMs === 0) return
+  if (dueMs === 0 || (dueMs === storedDueMs && tableUsed === state.tableUsed)) return
   const key = timerKey(dueMs, epoch)
   changes.push({ key, value: seal(key, pack([name, epoch, lingerMs, tableUsed])) })
+}
+
+/** Comes after the head, so that a topic is never without a timer. One that is left over finds a later one in the head. */
+function dropOldTimer({ dueMs, storedDueMs, epoch }: TopicState, changes: TableChange[]): void {
+  if (storedDueMs === 0 || storedDueMs === dueMs) return
+  changes.push({ key: timerKey(storedDueMs, epoch), value: null })
 }
 
 function putOpenStreams(state: TopicState, open: boolean, changes: TableChange[]): void {

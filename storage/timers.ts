@@ -39,15 +39,13 @@ export class DueTimers {
     })
   }
 
-  /** Gives timers a later time. */
+  /** Gives timers a later time. The new ones are there before the old ones go. */
   async postpone(timers: readonly (StoredTimer & { laterMs: number })[]): Promise<void> {
     await this.table.write(
       timers.flatMap(({ dueMs, laterMs, epoch, name, lingerMs, tableUsed }) => {
         const key = timerKey(laterMs, epoch)
-        return [
-          { key: timerKey(dueMs, epoch), value: null },
-          { key, value: seal(key, pack([name, epoch, lingerMs, tableUsed])) },
-        ]
+        const later = { key, value: seal(key, pack([name, epoch, lingerMs, tableUsed])) }
+        return laterMs === dueMs ? [later] : [later, { key: timerKey(dueMs, epoch), value: null }]
       }),
     )
   }

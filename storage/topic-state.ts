@@ -76,7 +76,7 @@ export class TopicState {
   committedTo = 0
   /** Bytes of the batches kept. */
   bytes = 0
-  /** Offsets in chunks that trimming has not deleted yet begin here. */
+  /** Chunks below this offset, and index entries of their records, have been deleted. */
   clearedTo = 0
   closed = false
   policy: TopicPolicy | null
@@ -103,9 +103,12 @@ export class TopicState {
   /** Is there a head in the table, and are there chunks or index entries? */
   headStored = false
   tableUsed = false
-  openStreamsStored = false
+  /** Unknown when a flush may have been cut off between the index of open streams and the head. */
+  openStreamsStored: boolean | 'unknown' = false
   /** Number of the oldest commit with an operation not in the table; 0 when all are. */
   dirtySince = 0
+  /** Flushes that the table has. */
+  flushes = 0
   /** Named in the journal since the last flush. */
   introduced = false
   deleted = false

@@ -7,6 +7,9 @@ import { readFile } from 'node:fs/promises'
 import { checkPrefix, isLitetopicError, LitetopicError } from '../../protocol/index.ts'
 import { parseDuration, parseLinger } from './duration.ts'
 
+/** Where the data goes when nothing else is said. */
+export const DEFAULT_DATA_DIR = './data'
+
 /** What topics below a prefix are given. */
 export interface PolicyConfig {
   lingerMs?: number | 'forever'

@@ -1,6 +1,7 @@
 /** `litetopic inspect`: everything there is to know about one topic but its records. */
 
-import type { CheckpointInfo, Session, StreamInfo, TopicInfo } from '../../client/index.ts'
+import type { Checkpoint, ResumedStream, Session, TopicInfo } from '../../client/index.ts'
+import { formatCursor, parseCursor } from '../../protocol/index.ts'
 import { formatDuration } from './duration.ts'
 import { formatBytes, formatTime, jsonLine, table, write } from './output.ts'
 import { observeSession, type RemoteOptions, withBroker } from './remote.ts'
@@ -15,11 +16,21 @@ const SHOWN_LENGTH = 100
 /** Checkpoints shown, newest first. */
 const CHECKPOINTS = 20
 
+/** A stream, ended or not. */
+interface StreamSummary {
+  readonly id: string
+  readonly state: string
+  readonly live: boolean
+  readonly detail: unknown
+  /** Length of each part's text in UTF-16 units; null if the topic holds too much to say. */
+  readonly lengths: Readonly<Record<string, number>> | null
+}
+
 /** What is shown. */
 interface Inspection {
   readonly topic: TopicInfo
-  readonly streams: readonly StreamInfo[]
-  readonly checkpoints: readonly CheckpointInfo[]
+  readonly streams: readonly StreamSummary[]
+  readonly checkpoints: readonly Checkpoint[]
   readonly context: Readonly<Record<string, unknown>>
 }
 
@@ -37,7 +48,15 @@ async function look(session: Session): Promise<Inspection> {
   const topic = await session.describe()
   const checkpoints = await session.checkpoints({ limit: CHECKPOINTS })
   const context = Object.fromEntries(await session.context.entries())
-  return { topic, streams: topic.streams ?? [], checkpoints, context }
+  // Seen from the first record kept, every stream is there, also those that have ended.
+  const cursor = formatCursor({ ...parseCursor(session.cursor), next: topic.firstOffset })
+  const { streams, partial } = await session.resume({ cursor })
+  return { topic, streams: streams.map((stream) => summary(stream, partial)), checkpoints, context }
+}
+
+function summary({ id, state, live, detail, parts }: ResumedStream, partial: boolean): StreamSummary {
+  const lengths = Object.fromEntries([...parts].map(([part, text]) => [part, text.length]))
+  return { id, state, live, detail, lengths: partial ? null : lengths }
 }
 
 function text({ topic, streams, checkpoints, context }: Inspection): string {
@@ -74,12 +93,9 @@ function text({ topic, streams, checkpoints, context }: Inspection): string {
   return sections.join('\n')
 }
 
-function streamRow(stream: StreamInfo): string[] {
-  return [
-    `  ${stream.streamId}`,
-    stream.live ? `${stream.state}, live` : stream.state,
-    `from offset ${stream.openOffset}`,
-  ]
+function streamRow({ id, state, live, lengths }: StreamSummary): string[] {
+  const parts = Object.entries(lengths ?? {}).map(([part, length]) => `${part}: ${length} characters`)
+  return [`  ${id}`, live ? `${state}, live` : state, parts.join(', ')]
 }
 
 function brief(value: unknown): string {

@@ -26,7 +26,7 @@ export async function list(prefix: string, options: ListOptions): Promise<void> 
   })
 }
 
-async function* pages(broker: Broker, prefix: string): AsyncGenerator<TopicInfo[]> {
+async function* pages(broker: Broker, prefix: string): AsyncGenerator<readonly TopicInfo[]> {
   let after: string | undefined
   for (;;) {
     const { topics, more } = await broker.list({ prefix, after, limit: PAGE })

@@ -4,14 +4,14 @@
 import { createRequire } from 'node:module'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { DEFAULT_HOST, DEFAULT_PORT, isLitetopicError } from '../../protocol/index.ts'
-import { durability, port } from './config.ts'
+import { DEFAULT_DATA_DIR, durability, port } from './config.ts'
 import { parseLinger } from './duration.ts'
 import { describeFailure, EXIT } from './failure.ts'
 import { type InspectOptions, inspect } from './inspect.ts'
 import { type ListOptions, list } from './list.ts'
 import { type PublishOptions, publish } from './publish.ts'
 import { URL_VARIABLE } from './remote.ts'
-import { DEFAULT_DATA_DIR, type ServeOptions, serve } from './serve.ts'
+import type { ServeOptions } from './serve.ts'
 import { type TailOptions, tail } from './tail.ts'
 
 // A reader of the output that leaves early, such as head, is no failure.
@@ -61,7 +61,11 @@ function addServe(program: Command): void {
     )
     .option('--durability <how>', '"fsync" (default) or "os", faster', value(durability, 'durability'))
     .option('--config <file>', 'JSON: host, port, data, durability, linger, policies; options come before it')
-    .action(async (options: ServeFlags) => serve(serveOptions(options)))
+    .action(async (options: ServeFlags) => {
+      // The other commands do without the store, and start faster.
+      const { serve } = await import('./serve.ts')
+      await serve(serveOptions(options))
+    })
 }
 
 function addPublish(program: Command): void {

@@ -11,18 +11,14 @@ export interface RemoteOptions {
   readonly url?: string
 }
 
-/** `--url`, else LITETOPIC_URL, else the default address. Throws BAD_REQUEST unless it is a WebSocket address. */
+/** `--url`, else LITETOPIC_URL, else the default address. */
 export function brokerUrl(given: string | undefined, environment: NodeJS.ProcessEnv = process.env): string {
-  const url = given ?? (environment[URL_VARIABLE] || `ws://${DEFAULT_HOST}:${DEFAULT_PORT}`)
-  const protocol = URL.canParse(url) ? new URL(url).protocol : ''
-  if (protocol === 'ws:' || protocol === 'wss:') return url
-  const example = `ws://${DEFAULT_HOST}:${DEFAULT_PORT}`
-  throw new LitetopicError('BAD_REQUEST', `${JSON.stringify(url)} is no broker's address: use one such as ${example}`)
+  return given ?? (environment[URL_VARIABLE] || `ws://${DEFAULT_HOST}:${DEFAULT_PORT}`)
 }
 
 /**
  * Runs `use` with a broker and closes it. Rejects with BROKER_UNREACHABLE if the first attempt to connect fails; a connection
- * that is lost later is waited for.
+ * that is lost later is waited for. Rejects with BAD_REQUEST for what is no address.
  */
 export async function withBroker<T>(options: RemoteOptions, use: (broker: Broker) => Promise<T>): Promise<T> {
   const url = brokerUrl(options.url)

@@ -3,10 +3,7 @@
 import { resolve } from 'node:path'
 import { DEFAULT_PORT } from '../../protocol/index.ts'
 import { startBroker } from '../index.ts'
-import { loadConfig, type ServeConfig } from './config.ts'
-
-/** Where the data goes when nothing else is said. */
-export const DEFAULT_DATA_DIR = './data'
+import { DEFAULT_DATA_DIR, loadConfig, type ServeConfig } from './config.ts'
 
 /** The values of the command line; they come before those of the file. */
 export interface ServeOptions extends ServeConfig {

@@ -14,6 +14,7 @@ import {
   encodeFrame,
   LIMITS,
   LitetopicError,
+  UP,
   type UpFrame,
   writeAckEntry,
 } from '../../protocol/index.ts'
@@ -23,6 +24,9 @@ import type { Client, NoticeEvent, NoticeFacts } from '../client.ts'
 const PACKED_HEADER_BYTES = 7
 /** A packed frame, and a message, are sent at about this size. */
 const SEND_BYTES = 512 * 1024
+
+/** What a writer of packed frames keeps while its connection is idle. */
+const KEPT_BYTES = 4096
 
 /** WebSocket close codes, RFC 6455 section 7.4.1. */
 const CLOSE = { normal: 1000, goingAway: 1001, protocol: 1002, policy: 1008, tooLarge: 1009, internal: 1011 } as const
@@ -34,7 +38,9 @@ export interface ConnectionOwner {
   closed(connection: Connection): void
   /** Are publishers to be paused now? */
   readonly overloaded: boolean
+  /** Nothing more is read from the connection for a while; and then it is again. */
   paused(connection: Connection): void
+  resumed(connection: Connection): void
 }
 
 export class Connection implements Client {
@@ -51,6 +57,12 @@ export class Connection implements Client {
   private dirty = false
   private closing = false
   private waiting: (() => void)[] = []
+  private paused = false
+  /** Operations that wait, and their bytes. */
+  private inFlight = 0
+  private inFlightBytes = 0
+  /** What the socket held at the last ping. */
+  private stalledBytes = 0
 
   constructor(socket: WebSocket, owner: ConnectionOwner) {
     this.socket = socket
@@ -77,6 +89,39 @@ export class Connection implements Client {
     if (this.closing) return
     this.sealPacked()
     this.push(encodeFrame(frame))
+  }
+
+  /** Answers a request; with LIMIT_EXCEEDED if the answer is too large for a message. */
+  reply(request: number, value: unknown): void {
+    if (this.closing) return
+    const frame = encodeFrame([DOWN.reply, request, value])
+    if (frame.length > LIMITS.messageBytes) {
+      const details = { limit: 'messageBytes', value: frame.length, bound: LIMITS.messageBytes }
+      this.fail(request, new LitetopicError('LIMIT_EXCEEDED', 'the answer is too large for a message', details))
+      return
+    }
+    this.sealPacked()
+    this.push(frame)
+  }
+
+  begun(bytes: number): void {
+    this.inFlight++
+    this.inFlightBytes += bytes
+  }
+
+  ended(bytes: number): void {
+    this.inFlight--
+    this.inFlightBytes -= bytes
+    if (this.paused) this.goOn()
+  }
+
+  /** Reads on if nothing speaks against it any more. */
+  goOn(): void {
+    if (!this.paused || this.mustWait) return
+    this.paused = false
+    this.alive = true
+    this.owner.resumed(this)
+    this.socket.resume()
   }
 
   ack(handle: number, producerEpoch: number, sequence: number, base: number): void {
@@ -131,28 +176,26 @@ export class Connection implements Client {
     let bytes = 0
     for (let i = 0; i < queue.length; i++) {
       bytes += (queue[i] as Uint8Array).length
-      if (bytes < SEND_BYTES && i < queue.length - 1) continue
+      const following = queue[i + 1]?.length ?? Number.POSITIVE_INFINITY
+      if (bytes + following <= SEND_BYTES) continue
       this.transmit(i === first ? (queue[i] as Uint8Array) : Buffer.concat(queue.slice(first, i + 1), bytes))
       first = i + 1
       bytes = 0
     }
   }
 
+  /** Cuts a silent peer off. One that is paused cannot be heard: it is cut off if it does not take what it is sent. */
   ping(): void {
-    if (!this.alive) {
+    this.shrink()
+    const held = this.socket.bufferedAmount
+    const isStuck = this.paused ? this.clogged && held >= this.stalledBytes && this.stalledBytes > 0 : !this.alive
+    this.stalledBytes = held
+    if (isStuck) {
       this.socket.terminate()
       return
     }
     this.alive = false
     this.socket.ping()
-  }
-
-  pause(): void {
-    this.socket.pause()
-  }
-
-  resume(): void {
-    this.socket.resume()
   }
 
   close(code: number = CLOSE.normal): void {
@@ -173,17 +216,40 @@ export class Connection implements Client {
   private receive(data: Buffer, isBinary: boolean): void {
     if (this.closing) return
     this.alive = true
+    let frames: UpFrame[]
     try {
       if (!isBinary) throw new LitetopicError('BAD_FRAME', 'messages are binary')
-      for (const frame of decodeUp(data)) {
-        if (this.closing) return
-        this.owner.frame(this, frame)
-      }
+      frames = decodeUp(data)
     } catch (error) {
       this.fail(0, asLitetopicError(error))
       return
     }
-    if (this.owner.overloaded) this.owner.paused(this)
+    for (const frame of frames) {
+      if (this.closing) return
+      try {
+        this.owner.frame(this, frame)
+      } catch (error) {
+        this.fail(requestOf(frame), asLitetopicError(error))
+      }
+    }
+    if (this.paused || !this.mustWait) return
+    this.paused = true
+    this.socket.pause()
+    this.owner.paused(this)
+  }
+
+  /** Are there reasons to read nothing more now: the journal, the socket, or what waits already? */
+  private get mustWait(): boolean {
+    if (this.owner.overloaded || this.clogged) return true
+    return this.inFlight > LIMITS.requestsInFlight || this.inFlightBytes > LIMITS.uncommittedBytes
+  }
+
+  /** Gives the memory of a burst back. */
+  private shrink(): void {
+    for (const writer of [this.acks, this.deliveries]) {
+      if (writer.length > PACKED_HEADER_BYTES || writer.bytes.length <= KEPT_BYTES) continue
+      writer.bytes = new Uint8Array(KEPT_BYTES)
+    }
   }
 
   private push(frame: Uint8Array): void {
@@ -216,12 +282,18 @@ export class Connection implements Client {
 
   private transmit(message: Uint8Array): void {
     this.socket.send(message, () => {
+      if (this.paused) this.goOn()
       if (this.waiting.length === 0 || this.clogged) return
       const waiting = this.waiting
       this.waiting = []
       for (const resume of waiting) resume()
     })
   }
+}
+
+/** The request of a frame, or 0 for those that are none. */
+function requestOf(frame: UpFrame): number {
+  return frame[0] === UP.hello || frame[0] === UP.append || frame[0] === UP.credit ? 0 : frame[1]
 }
 
 /** The frame `[type, contents]`, copied out of the writer, which is emptied. */

@@ -1,9 +1,11 @@
 /** Frames to operations and back: one handler per frame type. It decodes nothing and decides nothing. */
 
 import {
+  type AppendEntry,
   asLitetopicError,
   ByteReader,
   DOWN,
+  isLitetopicError,
   LIMITS,
   LitetopicError,
   newAppendEntry,
@@ -18,8 +20,20 @@ import type { Subscription } from '../subscription.ts'
 import type { Attachment } from '../topic.ts'
 import type { Connection } from './connection.ts'
 
-/** Frames for a handle whose attach is under way wait in its list. */
+/** Frames for a handle whose attach is under way wait in its list, in order. */
 type Handle = Attachment | (() => void)[]
+
+/** A subscription whose number is taken, from its frame on; there is none yet while its position is looked for. */
+interface Slot {
+  subscription: Subscription | null
+  /** Credit that came before it. */
+  credit: number
+  /** Unsubscribed before it began. */
+  isOver: boolean
+}
+
+/** About what a request takes while it waits. */
+const REQUEST_BYTES = 256
 
 /** What one connection has attached and subscribed to. */
 export class Peer {
@@ -27,7 +41,7 @@ export class Peer {
   private readonly operations: Operations
   private readonly welcome: { incarnation: string; server: string; wallMs(): number }
   private readonly handles = new Map<number, Handle>()
-  private readonly subscriptions = new Map<number, Subscription | null>()
+  private readonly subscriptions = new Map<number, Slot>()
   private readonly entry = newAppendEntry()
   private closed = false
 
@@ -42,15 +56,13 @@ export class Peer {
   }
 
   frame(frame: UpFrame): void {
-    if (!this.connection.greeted && frame[0] !== UP.hello) {
-      throw new LitetopicError('HELLO_EXPECTED', 'the first frame of a connection is hello')
-    }
+    if (this.connection.greeted === (frame[0] === UP.hello)) throw helloMisplaced(frame[0] === UP.hello)
     switch (frame[0]) {
       case UP.append:
         this.append(frame[1])
         return
       case UP.credit:
-        this.subscriptions.get(frame[1])?.grant(frame[2], LIMITS.creditMaxBytes)
+        this.credit(frame[1], frame[2])
         return
       case UP.hello:
         this.hello(frame)
@@ -62,12 +74,10 @@ export class Peer {
         this.detach(frame)
         return
       case UP.subscribe:
-        this.withHandle(frame[2], frame[1], (attachment) => this.subscribe(attachment, frame))
+        this.subscribe(frame)
         return
       case UP.unsubscribe:
-        this.subscriptions.get(frame[2])?.close(null)
-        this.subscriptions.delete(frame[2])
-        this.connection.send([DOWN.reply, frame[1], {}])
+        this.unsubscribe(frame)
         return
       default:
         this.request(frame)
@@ -77,9 +87,10 @@ export class Peer {
 
   /** The connection is gone. */
   close(): void {
+    this.closed = true
     for (const handle of this.handles.values()) if (!Array.isArray(handle)) this.operations.detach(handle)
     this.handles.clear()
-    this.closed = true
+    this.subscriptions.clear()
   }
 
   private request(frame: Exclude<UpFrame, Up<5> | Up<12> | Up<1> | Up<3> | Up<4> | Up<10> | Up<11>>): void {
@@ -149,105 +160,193 @@ export class Peer {
     this.connection.send([DOWN.welcome, PROTOCOL_VERSION, { ...facts, ...limits }])
   }
 
-  private attach([, request, handle, name, options]: Up<typeof UP.attach>): void {
-    if (this.handles.has(handle)) {
-      const error = new LitetopicError('HANDLE_IN_USE', `handle ${handle} is attached already`, { handle })
-      this.connection.fail(request, error)
+  private attach(frame: Up<typeof UP.attach>): void {
+    const [, request, handle, name, options] = frame
+    const present = this.handles.get(handle)
+    if (Array.isArray(present)) {
+      // Perhaps a detach is waiting before it.
+      this.wait(present, REQUEST_BYTES, () => this.attach(frame))
+      return
+    }
+    if (present !== undefined) {
+      this.connection.fail(request, inUse('handle', handle))
       return
     }
     const waiting: (() => void)[] = []
     this.handles.set(handle, waiting)
-    this.operations
-      .attach(this.connection, handle, name, options)
-      .then(({ attachment, reply }) => {
-        if (this.closed || this.handles.get(handle) !== waiting) {
-          this.operations.detach(attachment)
-          return
-        }
-        this.handles.set(handle, attachment)
-        this.answer(request, reply)
-      })
-      .catch((error: unknown) => {
-        if (this.handles.get(handle) === waiting) this.handles.delete(handle)
-        this.connection.fail(request, asLitetopicError(error))
-      })
-      .then(() => {
-        for (const run of waiting) run()
-      })
-      .catch((error: unknown) => this.connection.fail(0, asLitetopicError(error)))
+    const attaching = this.operations.attach(this.connection, handle, name, options)
+    // After a refused attach, what waits is refused behind it.
+    const failed = (): void => this.runAll(waiting)
+    this.answer(request, this.attached(handle, waiting, attaching), { failed })
+  }
+
+  /** Puts the attachment in the place of the frames that wait for it, lets them go on, and gives the reply. */
+  private async attached(
+    handle: number,
+    waiting: (() => void)[],
+    attaching: ReturnType<Operations['attach']>,
+  ): Promise<unknown> {
+    const { attachment, reply } = await attaching.catch((error: unknown) => {
+      if (this.handles.get(handle) === waiting) this.handles.delete(handle)
+      throw error
+    })
+    if (this.closed) this.operations.detach(attachment)
+    else {
+      this.handles.set(handle, attachment)
+      this.runAll(waiting)
+    }
+    return reply.catch((error: unknown) => {
+      // The creation could not be stored.
+      this.operations.detach(attachment)
+      if (this.handles.get(handle) === attachment) this.handles.delete(handle)
+      throw error
+    })
   }
 
   private detach([, request, handle]: Up<typeof UP.detach>): void {
     this.withHandle(handle, request, (attachment) => {
       this.operations.detach(attachment)
       this.handles.delete(handle)
-      this.connection.send([DOWN.reply, request, {}])
+      this.connection.reply(request, {})
     })
   }
 
-  private subscribe(attachment: Attachment, frame: Up<typeof UP.subscribe>): void {
-    const [, request, , id, from, options] = frame
+  private subscribe(frame: Up<typeof UP.subscribe>): void {
+    const [, request, handle, id, from, options] = frame
     if (this.subscriptions.has(id)) {
-      const error = new LitetopicError('HANDLE_IN_USE', `subscription ${id} is taken`, { subscription: id })
-      this.connection.fail(request, error)
+      this.connection.fail(request, inUse('subscription', id))
       return
     }
-    this.subscriptions.set(id, null)
-    this.operations
-      .subscribe(attachment, id, from, options)
-      .then(({ subscription, reply }) => {
-        if (this.subscriptions.get(id) !== null) {
-          subscription.close(null)
-          return
-        }
-        this.subscriptions.set(id, subscription)
-        subscription.onClose = () => this.subscriptions.delete(id)
-        this.connection.send([DOWN.reply, request, reply])
-        subscription.pump()
-      })
-      .catch((error: unknown) => {
-        this.subscriptions.delete(id)
-        this.connection.fail(request, asLitetopicError(error))
-      })
+    const slot: Slot = { subscription: null, credit: 0, isOver: false }
+    const free = (): void => {
+      if (this.subscriptions.get(id) === slot) this.subscriptions.delete(id)
+    }
+    this.subscriptions.set(id, slot)
+    this.withHandle(
+      handle,
+      request,
+      (attachment) => {
+        const subscribing = this.operations.subscribe(attachment, id, from, options)
+        const reply = subscribing.then((begun) => {
+          slot.subscription = begun.subscription
+          begun.subscription.onClose = free
+          if (slot.isOver) begun.subscription.close(null)
+          return begun.reply
+        })
+        // Deliveries follow the reply.
+        const sent = (): void => slot.subscription?.grant(slot.credit, LIMITS.creditMaxBytes)
+        this.answer(request, reply, { sent, failed: free })
+      },
+      free,
+    )
+  }
+
+  private unsubscribe([, request, id]: Up<typeof UP.unsubscribe>): void {
+    const slot = this.subscriptions.get(id)
+    if (slot !== undefined) {
+      slot.isOver = true
+      slot.subscription?.close(null)
+      this.subscriptions.delete(id)
+    }
+    this.connection.reply(request, {})
+  }
+
+  private credit(id: number, bytes: number): void {
+    const slot = this.subscriptions.get(id)
+    if (slot === undefined) return
+    if (slot.subscription === null) slot.credit += bytes
+    else slot.subscription.grant(bytes, LIMITS.creditMaxBytes)
   }
 
   private append(bytes: Uint8Array): void {
     const reader = new ByteReader(bytes)
     const { entry } = this
     while (!reader.done) {
-      readAppendEntry(reader, entry)
-      const handle = this.handles.get(entry.handle)
-      if (handle === undefined) this.refuseUnknown(entry.handle, entry.producerEpoch, entry.sequence)
-      else if (!Array.isArray(handle)) this.operations.append(handle, entry, bytes)
-      else {
-        const kept = { ...entry }
-        handle.push(() => {
-          const attached = this.handles.get(kept.handle)
-          if (attached === undefined || Array.isArray(attached)) {
-            this.refuseUnknown(kept.handle, kept.producerEpoch, kept.sequence)
-          } else this.operations.append(attached, kept, bytes)
-        })
+      try {
+        readAppendEntry(reader, entry)
+      } catch (error) {
+        // One that is too large is refused by itself; on what is not an entry the connection ends.
+        if (!isLitetopicError(error, 'LIMIT_EXCEEDED')) throw error
+        this.connection.refuse(entry.handle, entry.producerEpoch, entry.sequence, error)
+        continue
       }
+      const handle = this.handles.get(entry.handle)
+      if (handle === undefined) this.refuseUnknown(entry)
+      else if (Array.isArray(handle)) this.appendLater(handle, { ...entry }, bytes)
+      else this.operations.append(handle, entry, bytes)
     }
   }
 
-  private refuseUnknown(handle: number, producerEpoch: number, sequence: number): void {
+  private appendLater(waiting: (() => void)[], entry: AppendEntry, bytes: Uint8Array): void {
+    this.wait(waiting, entry.to - entry.from, () => {
+      const handle = this.handles.get(entry.handle)
+      if (handle === undefined) this.refuseUnknown(entry)
+      else if (Array.isArray(handle)) this.appendLater(handle, entry, bytes)
+      else this.operations.append(handle, entry, bytes)
+    })
+  }
+
+  private refuseUnknown({ handle, producerEpoch, sequence }: AppendEntry): void {
     this.connection.refuse(handle, producerEpoch, sequence, unknownHandle(handle))
   }
 
-  private withHandle(handle: number, request: number, run: (attachment: Attachment) => void): void {
+  private withHandle(
+    handle: number,
+    request: number,
+    run: (attachment: Attachment) => void,
+    otherwise: () => void = () => undefined,
+  ): void {
     const found = this.handles.get(handle)
-    if (found === undefined) this.connection.fail(request, unknownHandle(handle))
-    else if (Array.isArray(found)) found.push(() => this.withHandle(handle, request, run))
-    else run(found)
+    if (found === undefined) {
+      otherwise()
+      this.connection.fail(request, unknownHandle(handle))
+    } else if (Array.isArray(found)) {
+      this.wait(found, REQUEST_BYTES, () => this.withHandle(handle, request, run, otherwise))
+    } else run(found)
   }
 
-  private answer(request: number, reply: Promise<unknown>): void {
-    reply.then(
-      (value) => this.connection.send([DOWN.reply, request, value]),
-      (error: unknown) => this.connection.fail(request, asLitetopicError(error)),
-    )
+  private wait(waiting: (() => void)[], bytes: number, run: () => void): void {
+    this.connection.begun(bytes)
+    waiting.push(() => {
+      this.connection.ended(bytes)
+      run()
+    })
   }
+
+  private runAll(waiting: (() => void)[]): void {
+    for (const run of waiting.splice(0)) run()
+  }
+
+  /** Answers a request when its reply is there, and then calls `sent` or `failed`. */
+  private answer(
+    request: number,
+    reply: Promise<unknown>,
+    then: { sent?: () => void; failed?: () => void } = {},
+  ): void {
+    this.connection.begun(REQUEST_BYTES)
+    reply
+      .then(
+        (value) => {
+          this.connection.reply(request, value)
+          then.sent?.()
+        },
+        (error: unknown) => {
+          this.connection.fail(request, asLitetopicError(error))
+          then.failed?.()
+        },
+      )
+      .finally(() => this.connection.ended(REQUEST_BYTES))
+      .catch((error: unknown) => this.connection.fail(0, asLitetopicError(error)))
+  }
+}
+
+function helloMisplaced(isHello: boolean): LitetopicError {
+  if (isHello) return new LitetopicError('BAD_FRAME', 'hello comes once')
+  return new LitetopicError('HELLO_EXPECTED', 'the first frame of a connection is hello')
+}
+
+function inUse(what: 'handle' | 'subscription', number: number): LitetopicError {
+  return new LitetopicError('HANDLE_IN_USE', `${what} ${number} is taken`, { [what]: number })
 }
 
 function unknownHandle(handle: number): LitetopicError {

@@ -2,7 +2,7 @@
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type WebSocket, WebSocketServer } from 'ws'
-import { LIMITS, LitetopicError, SUBPROTOCOL, type UpFrame, WEBSOCKET_PATH } from '../../protocol/index.ts'
+import { DOWN, LIMITS, LitetopicError, SUBPROTOCOL, type UpFrame, WEBSOCKET_PATH } from '../../protocol/index.ts'
 import type { Clock } from '../clock.ts'
 import type { Operations } from '../operations.ts'
 import { Connection, type ConnectionOwner } from './connection.ts'
@@ -42,10 +42,10 @@ export class Listener implements ConnectionOwner {
 
   /** Resolves with the port; rejects with PORT_IN_USE. */
   listen(host: string, port: number): Promise<number> {
-    this.ping()
     return new Promise((resolve, reject) => {
       this.sockets.on('error', (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)))
       this.http.listen(port, host, () => {
+        this.ping()
         const address = this.http.address()
         resolve(typeof address === 'object' && address !== null ? address.port : port)
       })
@@ -57,8 +57,10 @@ export class Listener implements ConnectionOwner {
     this.cancelPing?.()
     const closed = new Promise<void>((resolve) => this.http.close(() => resolve()))
     this.sockets.close()
+    // Those that have become WebSockets are not the HTTP server's any more; these have nothing to wait for.
+    this.http.closeAllConnections()
     for (const connection of this.peers.keys()) {
-      connection.send([73, 'the broker is stopping', { minDelayMs: 100, maxDelayMs: 2000 }])
+      connection.send([DOWN.goaway, 'the broker is stopping', { minDelayMs: 100, maxDelayMs: 2000 }])
       connection.closeGoingAway()
     }
     const cancel = this.options.clock.after(1000, () => {
@@ -81,8 +83,9 @@ export class Listener implements ConnectionOwner {
   }
 
   closed(connection: Connection): void {
-    this.peers.get(connection)?.close()
+    const peer = this.peers.get(connection)
     this.peers.delete(connection)
+    peer?.close()
     this.pausedOnes.delete(connection)
   }
 
@@ -92,15 +95,17 @@ export class Listener implements ConnectionOwner {
   }
 
   paused(connection: Connection): void {
-    connection.pause()
     this.pausedOnes.add(connection)
+  }
+
+  resumed(connection: Connection): void {
+    this.pausedOnes.delete(connection)
   }
 
   /** To be called after commits and flushes: lets publishers go on when there is room. */
   relieve(): void {
     if (this.pausedOnes.size === 0 || this.overloaded) return
-    for (const connection of this.pausedOnes) connection.resume()
-    this.pausedOnes.clear()
+    for (const connection of this.pausedOnes) connection.goOn()
   }
 
   private flush(): void {

@@ -3,11 +3,14 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 
-/** Bytes of all files below `directory`. Files that vanish meanwhile count nothing. */
-export async function directoryBytes(directory: string): Promise<number> {
+/** The files of LevelDB that hold data; the others are its notes about them. */
+const DATA_FILE = /\.(?:log|ldb)$/
+
+/** Bytes of the data files below `directory`. Files that vanish meanwhile count nothing. */
+export async function dataBytes(directory: string): Promise<number> {
   let total = 0
   for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
-    if (entry.isFile()) total += await fileBytes(join(entry.parentPath, entry.name))
+    if (entry.isFile() && DATA_FILE.test(entry.name)) total += await fileBytes(join(entry.parentPath, entry.name))
   }
   return total
 }

@@ -18,7 +18,7 @@ export const LINE_MAX_LENGTH = 16 * 1024 * 1024
 /** A word longer than this is cut; text without spaces becomes tokens of this length. */
 const WORD_MAX_LENGTH = 16
 
-/** Decodes UTF-8 and drops a byte order mark. Throws BAD_VALUE for bytes that are no UTF-8. */
+/** Decodes UTF-8 and drops a byte order mark. Throws BAD_VALUE for bytes that are no UTF-8, with about where in its details. */
 export async function* decodeText(input: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder('utf-8', { fatal: true })
   let bytes = 0
@@ -26,8 +26,7 @@ export async function* decodeText(input: AsyncIterable<Uint8Array>): AsyncGenera
     try {
       return decoder.decode(chunk, { stream: chunk !== undefined })
     } catch (cause) {
-      const where = `near byte ${bytes.toLocaleString('en')}`
-      throw new LitetopicError('BAD_VALUE', `the input is not UTF-8 text (${where})`, { byte: bytes }, cause)
+      throw new LitetopicError('BAD_VALUE', 'the input is not UTF-8 text', { afterByte: bytes }, cause)
     }
   }
   for await (const chunk of input) {

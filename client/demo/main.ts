@@ -28,6 +28,9 @@ const USAGE = `Usage: npm run demo [-- --input FILE] [--keep]
 /** The whole demo takes about 20 s; one that has not ended by now hangs. */
 const DEADLINE_MS = 90_000
 
+/** What the system says about a path that cannot be read. */
+const INPUT_ERRORS = new Set(['ENOENT', 'EACCES', 'EISDIR', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG', 'EPERM', 'EIO'])
+
 /** Input or arguments that cannot be used. */
 class Unusable extends Error {}
 
@@ -48,7 +51,6 @@ async function main(): Promise<number> {
   try {
     const options = parseOptions()
     if (options === null) return 0
-    narrator.title('litetopic: a reply that survives the death of its agent and of its broker')
     directory = await mkdtemp(join(tmpdir(), 'litetopic-demo-'))
     const signal = await Promise.race([run(options, directory, cast, narrator), interrupted, deadline(), cast.failed])
     if (signal !== undefined) {
@@ -61,9 +63,12 @@ async function main(): Promise<number> {
     if (options.keep) directory = undefined
     return 0
   } catch (error) {
-    const untrue = error instanceof Untrue
-    console.error(`\nlitetopic demo: ${untrue ? 'NOT TRUE: ' : ''}${describe(error)}`)
-    return error instanceof Unusable ? 2 : 1
+    if (error instanceof Unusable) {
+      console.error(`litetopic demo: ${error.message}`)
+      return 2
+    }
+    console.error(`\nlitetopic demo: ${error instanceof Untrue ? 'NOT TRUE: ' : ''}${describe(error)}`)
+    return 1
   } finally {
     await cast.dismiss()
     if (directory !== undefined) await rm(directory, { recursive: true, force: true })
@@ -84,8 +89,14 @@ function parseOptions(): Options | null {
 
 async function run(options: Options, directory: string, cast: Cast, narrator: Narrator): Promise<undefined> {
   const spool = await readInput(options.input, join(directory, 'input'), narrator)
-  const dataDirectory = join(directory, 'data')
-  await playStory({ cast, narrator, spool, dataDirectory, receivedDirectory: join(directory, 'received') })
+  await playStory({
+    cast,
+    narrator,
+    spool,
+    dataDirectory: join(directory, 'data'),
+    receivedDirectory: join(directory, 'received'),
+    configPath: join(directory, 'litetopic.json'),
+  })
 }
 
 /** Reads the whole input before anything starts, so that a bad one costs no more than one line. */
@@ -102,14 +113,13 @@ async function readInput(input: string | undefined, directory: string, narrator:
     throw new Unusable(`${input} cannot be read (${code})`, { cause: error })
   }
   if (spool.tokens === 0) throw new Unusable(`${name} ${whyEmpty(recording)}`)
+  narrator.title('litetopic: a reply that survives the death of its agent and of its broker')
   const parts = Object.keys(spool.parts).length
   const kind = [recording.provider, recording.framing].filter(Boolean).join(', ')
   narrator.fact(`The reply: ${name} (${kind})`)
   narrator.fact(`${spool.tokens} tokens, ${formatBytes(spool.bytes)}, in ${parts} part${parts === 1 ? '' : 's'}`)
   return spool
 }
-
-const INPUT_ERRORS = new Set(['ENOENT', 'EACCES', 'EISDIR', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG', 'EPERM', 'EIO'])
 
 function openInput(input: string | undefined): AsyncIterable<Uint8Array> {
   if (input === undefined) return ownText()

@@ -53,7 +53,7 @@ export class Narrator {
     if (this.#live) {
       const filled = Math.round(share * BAR_LENGTH)
       const head = `   [${'#'.repeat(filled)}${'.'.repeat(BAR_LENGTH - filled)}] ${counts}  `
-      const room = Math.max(0, Math.min(LINE_LENGTH, this.#output.columns ?? LINE_LENGTH) - head.length - 1)
+      const room = Math.max(0, Math.min(LINE_LENGTH, this.#output.columns || LINE_LENGTH) - head.length - 1)
       this.#output.write(`\r\x1b[2K${head}${printable(text, room)}`)
       this.#lineOpen = true
     } else if (done !== this.#plainShown && (done === total || done - this.#plainShown >= total * PLAIN_STEP)) {

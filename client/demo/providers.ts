@@ -35,7 +35,7 @@ const HEAD_MAX_LENGTH = 64 * 1024
 const TELLING_LENGTH = 64
 
 /**
- * Reads `input`. The iterator throws BAD_VALUE for bytes that are not UTF-8 (details: byte) and for a line of JSON lines or
+ * Reads `input`. The iterator throws BAD_VALUE for bytes that are not UTF-8 (details: afterByte) and for a line of JSON lines or
  * server-sent events that is no JSON object (details: line).
  */
 export function readRecording(input: AsyncIterable<Uint8Array>): Recording {

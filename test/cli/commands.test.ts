@@ -180,10 +180,14 @@ describe('list and inspect', () => {
     const inspected = await litetopic(['inspect', 'a/one'], { env }).ended
     expect(inspected).toMatchObject({ code: 0, stderr: '' })
     expect(inspected.stdout).toMatch(/^topic\s+a\/one\n/)
-    expect(inspected.stdout).toMatch(/s\s+done\s+from offset 0/)
+    expect(inspected.stdout).toMatch(/ s\s+done\s+text: 1 characters/)
     const found = JSON.parse((await litetopic(['inspect', 'a/one', '--json'], { env }).ended).stdout)
     expect(found.topic).toMatchObject({ name: 'a/one', firstOffset: 0, nextOffset: 3, lingerMs: 600_000 })
-    expect(found).toMatchObject({ checkpoints: [], context: {} })
+    expect(found).toMatchObject({
+      checkpoints: [],
+      context: {},
+      streams: [{ id: 's', state: 'done', lengths: { text: 1 } }],
+    })
   })
 
   test.each([['list'], ['inspect', 'a'], ['tail', 'a'], ['publish', 'a']])(

@@ -1,0 +1,178 @@
+/** The way in: a broker by its address. */
+
+import {
+  type AttachOptions,
+  checkPrefix,
+  checkTopicName,
+  LIMITS,
+  LitetopicError,
+  type PolicyInfo,
+  type TopicInfo,
+  UP,
+} from '../protocol/index.ts'
+import { Attachment } from './attachment.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { Connection } from './connection.ts'
+import { type ConnectionState, RECONNECT_DEFAULTS, type ReconnectOptions } from './reconnect.ts'
+import type { StandardSchemaV1 } from './schema.ts'
+import { Session } from './session.ts'
+import { type SocketFactory, socketUrl } from './socket.ts'
+import type { Json } from './values.ts'
+import { openSocket } from './websocket.ts'
+
+export interface ConnectOptions {
+  /** For access, where the broker asks for it. A function is called for each connection. */
+  readonly token?: string | (() => string | Promise<string>)
+  /** Between two attempts to connect. Default: 100 ms, growing to 10 s, with jitter. */
+  readonly reconnect?: Partial<ReconnectOptions>
+  /** Another WebSocket than the platform's. */
+  readonly webSocket?: SocketFactory
+  /** Another clock than the platform's. */
+  readonly clock?: Clock
+}
+
+export interface SessionOptions<T> {
+  /** Validates messages, written and read; Standard Schema version 1, not asynchronous. */
+  readonly schema?: StandardSchemaV1<unknown, T>
+  /** Default true. With false, a topic that does not exist is NOT_FOUND. */
+  readonly create?: boolean
+  /** Only looks: neither creates the topic nor keeps it alive, and cannot write. Default false. */
+  readonly observe?: boolean
+  /** Shuts out all other writers of the topic. Default false. */
+  readonly exclusive?: boolean
+  /** If this creates the topic: how long it outlives its last attachment, in ms. Default: the broker's policy for its name. */
+  readonly lingerMs?: number | 'forever'
+  /** If this creates the topic: how much of it is kept. Default: everything. */
+  readonly maxBytes?: number
+  readonly maxRecords?: number
+  readonly maxAgeMs?: number
+}
+
+export interface ListOptions {
+  /** Names that begin with these whole segments. Default: all. */
+  readonly prefix?: string
+  /** The last name of the page before. */
+  readonly after?: string
+  /** Default and maximum: 1,000. */
+  readonly limit?: number
+}
+
+/**
+ * A broker, reached when it is needed. Requests wait for as long as it is unreachable; they reject with ACCESS_DENIED or
+ * VERSION_MISMATCH, which waiting does not change, and with CONNECTION_CLOSED after `close`.
+ */
+export interface Broker extends AsyncDisposable {
+  readonly url: string
+  readonly state: ConnectionState
+  /** Why the last attempt or connection ended, or null. */
+  readonly lastError: LitetopicError | null
+  /** Calls the listener with each new state, soon after it changed. Returns what ends that. */
+  onState(listener: (state: ConnectionState) => void): () => void
+  /** Opens, resumes or creates a session. Rejects with BAD_NAME, NOT_FOUND (create: false), BAD_REQUEST or LIMIT_EXCEEDED. */
+  session<T = Json>(name: string, options?: SessionOptions<T>): Promise<Session<T>>
+  /** One page of topics in byte order of their names. Rejects with BAD_NAME. */
+  list(options?: ListOptions): Promise<{ readonly topics: readonly TopicInfo[]; readonly more: boolean }>
+  /** Rejects with NOT_FOUND or BAD_NAME. */
+  describe(name: string): Promise<TopicInfo>
+  /** Deletes a topic; false if there was none. With `epoch`: only that incarnation, else RECREATED. Rejects with BAD_NAME. */
+  delete(name: string, options?: { readonly epoch?: number }): Promise<boolean>
+  /** Waits up to 5 s for what was written to be durable, then closes. Rejects with the first error if something is not durable. */
+  close(): Promise<void>
+}
+
+/** Nothing happens before the first request. Throws BAD_REQUEST unless the address begins with ws, wss, http or https. */
+export function connect(url: string, options: ConnectOptions = {}): Broker {
+  return new RemoteBroker(url, options)
+}
+
+const PRODUCER_BYTES = 16
+
+class RemoteBroker implements Broker {
+  readonly url: string
+  private readonly connection: Connection
+
+  constructor(url: string, options: ConnectOptions) {
+    this.url = socketUrl(url)
+    this.connection = new Connection({
+      url: this.url,
+      token: options.token,
+      clock: options.clock ?? systemClock,
+      openSocket: options.webSocket ?? openSocket,
+      reconnect: { ...RECONNECT_DEFAULTS, ...options.reconnect },
+    })
+  }
+
+  get state(): ConnectionState {
+    return this.connection.state
+  }
+
+  get lastError(): LitetopicError | null {
+    return this.connection.lastError
+  }
+
+  onState(listener: (state: ConnectionState) => void): () => void {
+    return this.connection.onState(listener)
+  }
+
+  async session<T = Json>(name: string, options: SessionOptions<T> = {}): Promise<Session<T>> {
+    checkTopicName(name)
+    if (this.connection.failure !== null) throw this.connection.failure
+    const attachment = new Attachment(this.connection, name, attachOptions(options))
+    await attachment.open()
+    return new Session(attachment, options.schema)
+  }
+
+  async list(options: ListOptions = {}): Promise<{ readonly topics: readonly TopicInfo[]; readonly more: boolean }> {
+    const prefix = checkPrefix(options.prefix ?? '')
+    const page = { after: options.after, limit: options.limit ?? LIMITS.pageItems }
+    return this.connection.ask(UP.list, (request) => [UP.list, request, prefix, page])
+  }
+
+  async describe(name: string): Promise<TopicInfo> {
+    checkTopicName(name)
+    return this.connection.ask(UP.describe, (request) => [UP.describe, request, name])
+  }
+
+  async delete(name: string, options: { readonly epoch?: number } = {}): Promise<boolean> {
+    const epoch = options.epoch ?? (await this.epochOf(name))
+    if (epoch === null) return false
+    // Asked twice, it cannot hit a topic that was created in between.
+    const { deleted } = await this.connection.ask(UP.delete, (request) => [UP.delete, request, name, epoch])
+    return deleted
+  }
+
+  close(): Promise<void> {
+    return this.connection.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  private async epochOf(name: string): Promise<number | null> {
+    try {
+      return (await this.describe(name)).epoch
+    } catch (error) {
+      if (error instanceof LitetopicError && error.code === 'NOT_FOUND') return null
+      throw error
+    }
+  }
+}
+
+function attachOptions<T>(options: SessionOptions<T>): AttachOptions {
+  const { create, observe, exclusive, lingerMs, maxBytes, maxRecords, maxAgeMs } = options
+  const policy: PolicyInfo = { lingerMs, maxBytes, maxRecords, maxAgeMs }
+  const hasPolicy = Object.values(policy).some((value) => value !== undefined)
+  return {
+    create,
+    observe,
+    exclusive,
+    producer: observe === true ? undefined : newProducerId(),
+    policy: hasPolicy ? policy : undefined,
+  }
+}
+
+function newProducerId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(PRODUCER_BYTES))
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+}

@@ -1,0 +1,35 @@
+/** The client library: what `import … from 'litetopic'` gives. */
+
+export {
+  type ErrorCode,
+  type ErrorDetails,
+  isLitetopicError,
+  LitetopicError,
+  type PolicyInfo,
+  type ResumeOutcome,
+  type StreamEnd,
+  type StreamInfo,
+  type StreamState,
+  type TopicInfo,
+} from '../protocol/index.ts'
+export type { Clock } from './clock.ts'
+export { type Broker, type ConnectOptions, connect, type ListOptions, type SessionOptions } from './connect.ts'
+export type { AsOf, Context } from './context.ts'
+export type { Generator, StreamResult } from './generate.ts'
+export type { PipeSource } from './pipe.ts'
+export type { Reader, ReadFrom, ReadOptions } from './reader.ts'
+export type { ConnectionState, ReconnectOptions } from './reconnect.ts'
+export type {
+  CheckpointRecord,
+  ContextRecord,
+  MessageRecord,
+  SessionRecord,
+  StreamRecord,
+  TokenRecord,
+} from './records.ts'
+export type { Checkpoint, Resumed, ResumedStream, ResumeFrom } from './resume.ts'
+export type { StandardSchemaV1 } from './schema.ts'
+export type { AppendOptions, Session } from './session.ts'
+export type { Socket, SocketEvents, SocketFactory } from './socket.ts'
+export type { Stored, StreamWriter, WriteOptions } from './stream-writer.ts'
+export type { Json, Value } from './values.ts'

@@ -1,0 +1,273 @@
+/** What a user has of a topic: everything that can be done with one session. */
+
+import {
+  checkId,
+  LIMITS,
+  LitetopicError,
+  type PolicyInfo,
+  parseCursor,
+  type RecordExtras,
+  type ReplyOf,
+  type RequestType,
+  type StreamInfo,
+  type TopicInfo,
+  UP,
+  type UpFrame,
+  writeCheckpoint,
+  writeMessage,
+} from '../protocol/index.ts'
+import { appendRecords } from './append.ts'
+import type { Attachment } from './attachment.ts'
+import { Context } from './context.ts'
+import type { Check } from './decode.ts'
+import { type Generator, generate, type StreamResult } from './generate.ts'
+import { openStream, sequencedRequest } from './open-stream.ts'
+import { checkpointName, type Reader, type ReadOptions, readBatches, readRecords } from './reader.ts'
+import type { SessionRecord } from './records.ts'
+import { type Checkpoint, checkpointOf, type Resumed, type ResumeFrom, resume } from './resume.ts'
+import { type StandardSchemaV1, validate } from './schema.ts'
+import type { Stored, StreamWriter } from './stream-writer.ts'
+import { encodeValue, type Json } from './values.ts'
+
+export interface AppendOptions {
+  /** Stored once per topic, whoever repeats it; the repeat gets the place of the first. */
+  readonly id?: string
+  /** W3C traceparent, which readers get with the record. */
+  readonly trace?: string
+}
+
+/**
+ * Everything survives lost connections: what was written is sent again and stored once, readers go on where they were. All
+ * that is asked rejects with GONE or RECREATED once the topic is over, and with CONNECTION_CLOSED once the session is closed.
+ */
+export class Session<T = Json> implements AsyncDisposable {
+  readonly name: string
+  /** Named entries that go with the session. */
+  readonly context: Context
+  private readonly attachment: Attachment
+  private readonly schema: StandardSchemaV1<unknown, T> | undefined
+  private readonly generating = new Map<string, Promise<StreamResult>>()
+
+  /** Made by `Broker.session`. */
+  constructor(attachment: Attachment, schema: StandardSchemaV1<unknown, T> | undefined) {
+    this.attachment = attachment
+    this.schema = schema
+    this.name = attachment.name
+    this.context = new Context(attachment)
+  }
+
+  /** The incarnation of the topic; another one of the same name has another. */
+  get epoch(): number {
+    return this.attachment.epoch
+  }
+
+  /** Did opening this session create the topic? */
+  get created(): boolean {
+    return this.attachment.created
+  }
+
+  /** The end of the topic when it was opened, or after the last append of this session. */
+  get cursor(): string {
+    return this.attachment.cursor(this.attachment.nextOffset)
+  }
+
+  /**
+   * Appends a message: a JSON value or bytes. Resolves when it is durable, with its offset. Throws at the call: BAD_VALUE for
+   * anything else, SCHEMA_INVALID, BAD_NAME for the id, LIMIT_EXCEEDED beyond 256 KiB. Rejects with BUFFER_FULL when too much
+   * waits already.
+   */
+  append(value: T, options: AppendOptions = {}): Promise<Stored> {
+    return this.appendAll([value], options)
+  }
+
+  /** Appends messages, all or none; the id goes with the first and stands for all. Else like `append`. */
+  appendAll(values: readonly T[], options: AppendOptions = {}): Promise<Stored> {
+    if (values.length === 0) throw new LitetopicError('BAD_REQUEST', 'an append of no records')
+    if (options.id !== undefined) checkId(options.id, 'record id')
+    return appendRecords(this.attachment, 'first', (records) => {
+      values.forEach((value, i) => {
+        const extras: RecordExtras | undefined = i === 0 ? options : undefined
+        writeMessage(records, this.encode(value), extras)
+      })
+      return values.length
+    })
+  }
+
+  /**
+   * Runs `fn` to write the stream, once: `fn` returns → `done`, throws → `failed`, is stopped → `stopped`. For a stream that has
+   * ended the stored result comes back and `fn` is not called; one with a live writer elsewhere is followed to its end; an
+   * interrupted one is taken over, and `stream.parts` holds what is durable. Called again here while it runs, it returns
+   * the same result. `signal` only aborts the signal that `fn` gets; what `fn` throws then counts as any throw.
+   */
+  generate(streamId: string, fn: Generator, options: { readonly signal?: AbortSignal } = {}): Promise<StreamResult> {
+    checkId(streamId, 'stream id')
+    const running = this.generating.get(streamId)
+    if (running !== undefined) return running
+    const result = generate(this.attachment, streamId, fn, options.signal).finally(() =>
+      this.generating.delete(streamId),
+    )
+    this.generating.set(streamId, result)
+    return result
+  }
+
+  /** Opens a new stream. Rejects with STREAM_EXISTS if there ever was one of that id in the topic, or BAD_NAME. */
+  openStream(streamId: string): Promise<StreamWriter> {
+    return this.open(streamId, 'create')
+  }
+
+  /** Takes over a stream that has not ended, whoever writes it. Rejects with STREAM_UNKNOWN, STREAM_ENDED or BAD_NAME. */
+  continue(streamId: string): Promise<StreamWriter> {
+    return this.open(streamId, 'continue')
+  }
+
+  /** Reads the records, by default from the start; first what is there, coalesced, then live. Throws BAD_CURSOR, BAD_NAME or BAD_REQUEST. */
+  records(options: ReadOptions = {}): Reader<SessionRecord<T>> {
+    return readRecords(this.attachment, options, this.check)
+  }
+
+  /** The same, as many at a time as have come: for throughput. */
+  batches(options: ReadOptions = {}): Reader<SessionRecord<T>[]> {
+    return readBatches(this.attachment, options, this.check)
+  }
+
+  /** What the session was at a checkpoint, by default the newest, or at a cursor, and which streams there have been since. */
+  resume(from: ResumeFrom = {}): Promise<Resumed<T>> {
+    return resume(this.attachment, this.context, from, this.check)
+  }
+
+  /**
+   * Marks this point of the log with a name and a state, together with the records given, if any: all or nothing. Resolves with
+   * the checkpoint's place. Throws BAD_NAME, also for `latest`, and else like `append`.
+   */
+  checkpoint(name: string, state?: unknown, options: { readonly records?: readonly T[] } = {}): Promise<Stored> {
+    if (checkpointName(name) === null) throw new LitetopicError('BAD_NAME', '"latest" stands for the newest checkpoint')
+    const data = state === undefined ? undefined : encodeValue(state)
+    const values = options.records ?? []
+    return appendRecords(this.attachment, 'last', (records) => {
+      for (const value of values) writeMessage(records, this.encode(value))
+      writeCheckpoint(records, name, data ?? { tag: 'bytes', value: new Uint8Array(0) })
+      return values.length + 1
+    })
+  }
+
+  /** The newest checkpoints, newest first; by default at most 100. */
+  async checkpoints(options: { readonly limit?: number; readonly before?: number } = {}): Promise<Checkpoint[]> {
+    const { limit = 100 } = options
+    const found: Checkpoint[] = []
+    for (let { before } = options; ; before = found.at(-1)?.offset) {
+      const page = { before, limit: Math.min(limit - found.length, LIMITS.pageItems) }
+      const { checkpoints, more } = await this.ask(UP.checkpoints, (request, handle) => [
+        UP.checkpoints,
+        request,
+        handle,
+        page,
+      ])
+      found.push(...checkpoints.map(checkpointOf))
+      if (!more || found.length >= limit || checkpoints.length === 0) return found
+    }
+  }
+
+  /** Stops a stream, or all that are open: they end as `stopped`, unless they ended before. One that does not exist yet is born stopped. */
+  async stop(streamId?: string, options: { readonly reason?: string } = {}): Promise<StreamInfo[]> {
+    const id = streamId === undefined ? null : checkId(streamId, 'stream id')
+    const { reason } = options
+    const { streams } = await this.ask(UP.stop, (request, handle) => [UP.stop, request, handle, id, { reason }])
+    return streams
+  }
+
+  /** A stream as it is now, or null. */
+  async stream(streamId: string): Promise<StreamInfo | null> {
+    checkId(streamId, 'stream id')
+    const { stream } = await this.ask(UP.stream, (request, handle) => [UP.stream, request, handle, streamId])
+    return stream
+  }
+
+  /** Drops the records before an offset, a cursor or a checkpoint, but none of a stream that is open. Resolves with the first one kept. */
+  trim(
+    to: { readonly before: number | string } | { readonly checkpoint: string },
+  ): Promise<{ readonly firstOffset: number }> {
+    const where =
+      'checkpoint' in to
+        ? { checkpoint: checkId(to.checkpoint, 'checkpoint name') }
+        : { before: typeof to.before === 'string' ? parseCursor(to.before).next : to.before }
+    return sequencedRequest<typeof UP.trim>(this.attachment, UP.trim, (request, handle, producerEpoch, sequence) => [
+      UP.trim,
+      request,
+      handle,
+      producerEpoch,
+      sequence,
+      where,
+    ])
+  }
+
+  /** Changes how long the topic and its records are kept; null removes a bound. Resolves with the whole policy. */
+  async policy(changes: PolicyInfo): Promise<PolicyInfo> {
+    const { policy } = await this.ask(UP.policy, (request, handle) => [UP.policy, request, handle, changes])
+    return policy
+  }
+
+  describe(): Promise<TopicInfo> {
+    if (this.attachment.failure !== null) return Promise.reject(this.attachment.failure)
+    return this.attachment.connection.ask(UP.describe, (request) => [UP.describe, request, this.name])
+  }
+
+  /** Deletes the topic and ends the session with it. */
+  async delete(): Promise<void> {
+    const { attachment, name, epoch } = this
+    await this.ask(UP.delete, (request) => [UP.delete, request, name, epoch])
+    attachment.detach(new LitetopicError('GONE', `topic ${name} was deleted`, { reason: 'deleted' }))
+  }
+
+  /** Resolves when all that was written so far is durable; rejects with the first error if some of it is not. */
+  async flush(): Promise<void> {
+    if (this.attachment.failure !== null) throw this.attachment.failure
+    const error = await this.attachment.drained()
+    if (error !== undefined) throw error
+  }
+
+  /**
+   * Waits up to 5 s for what was written to be durable, then leaves the topic. Streams that were not ended stay open, for
+   * another writer to continue. Rejects with the first error if something is not durable.
+   */
+  async close(): Promise<void> {
+    const { attachment } = this
+    if (attachment.failure !== null) return
+    const { clock } = attachment.connection
+    const drained = attachment.drained()
+    const closed = new LitetopicError('CONNECTION_CLOSED', `the session of ${this.name} was closed`)
+    const timer = clock.setTimeout(() => attachment.detach(closed), LIMITS.closeFlushMs)
+    const error = await drained
+    clock.clearTimeout(timer)
+    attachment.detach(closed)
+    if (error !== undefined) throw error
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  private get check(): Check<T> | null {
+    const { schema } = this
+    return schema === undefined ? null : (value) => validate(schema, value)
+  }
+
+  /** What the schema makes of the value is for readers; what is stored is what was given. */
+  private encode(value: T): ReturnType<typeof encodeValue> {
+    if (this.schema !== undefined) validate(this.schema, value)
+    return encodeValue(value)
+  }
+
+  private async open(streamId: string, mode: 'create' | 'continue'): Promise<StreamWriter> {
+    checkId(streamId, 'stream id')
+    const { writer } = await openStream(this.attachment, streamId, mode)
+    if (writer !== null) return writer
+    throw new LitetopicError('BAD_FRAME', 'the broker neither opened the stream nor refused')
+  }
+
+  private ask<R extends RequestType>(
+    type: R,
+    frame: (request: number, handle: number) => UpFrame,
+  ): Promise<ReplyOf<R>> {
+    return this.attachment.ask(type, (request) => frame(request, this.attachment.handle))
+  }
+}

@@ -1,0 +1,69 @@
+/** A page of topics by name: heads of the table, and in their stead, or beside them, topics that it does not have as they are. */
+
+import type { Flusher } from './flusher.ts'
+import { isLazy } from './graves.ts'
+import { decodeHead } from './head.ts'
+import { byteOrder, headRange, nameOfHeadKey } from './keys.ts'
+import { loadHead } from './recovery.ts'
+import type { Table } from './store.ts'
+import type { TopicState } from './topic-state.ts'
+
+/** Topics after `after` that begin with `prefix`, without deleted ones; to be called within `reading`. Rejects with STORE_CORRUPT. */
+export async function listTopics(
+  table: Table,
+  flusher: Flusher,
+  prefix: string,
+  after: string,
+  limit: number,
+): Promise<{ states: TopicState[]; more: boolean }> {
+  const found = new Set(namesInMemory(flusher, prefix, after, limit + 1))
+  const heads = new Map<string, TopicState>()
+  for (let last = after; heads.size <= limit; ) {
+    const page = await table.scan({ ...headRange(prefix, last), limit: limit + 1 })
+    for (const { key, value } of page) {
+      last = nameOfHeadKey(key)
+      if (flusher.find(last) === undefined) {
+        const { state } = decodeHead(last, value)
+        if (flusher.graves.isDead(state.epoch)) continue
+        heads.set(last, state)
+      }
+      found.add(last)
+    }
+    if (page.length <= limit) break
+  }
+  const names = [...found].sort(byteOrder)
+  const states: TopicState[] = []
+  for (const name of names.slice(0, limit)) {
+    const state = await stateOf(table, flusher, name, heads.get(name))
+    if (state !== null && !state.deleted) states.push(state)
+  }
+  return { states, more: names.length > limit }
+}
+
+async function stateOf(
+  table: Table,
+  flusher: Flusher,
+  name: string,
+  head: TopicState | undefined,
+): Promise<TopicState | null> {
+  const known = flusher.find(name)
+  if (known !== undefined) return isLazy(known) ? known.load() : known
+  // A topic that was in memory when its name was found may have been flushed since.
+  const state = head ?? (await loadHead(table, name))?.state ?? null
+  return state === null || flusher.graves.isDead(state.epoch) ? null : state
+}
+
+/** The first names in memory, without sorting all that there are. */
+function namesInMemory(flusher: Flusher, prefix: string, after: string, count: number): string[] {
+  let names: string[] = []
+  let bound: string | undefined
+  for (const { name } of flusher.topics()) {
+    if (!name.startsWith(prefix) || byteOrder(name, after) <= 0) continue
+    if (bound !== undefined && byteOrder(name, bound) >= 0) continue
+    names.push(name)
+    if (names.length < count * 4) continue
+    names = names.sort(byteOrder).slice(0, count)
+    bound = names.at(-1)
+  }
+  return names.sort(byteOrder).slice(0, count)
+}

@@ -1,0 +1,200 @@
+/** When topics are flushed, what the journal keeps until then, and what a failure leaves. */
+
+import { describe, expect, test } from 'vitest'
+import { LIMITS, LitetopicError } from '../../protocol/index.ts'
+import { headKey } from '../../storage/keys.ts'
+import { findRecordId } from '../../storage/lookups.ts'
+import { MemoryDisk, openMemoryStore } from '../../storage/memory/memory-store.ts'
+import { INDEX } from '../../storage/store.ts'
+import type { TopicState } from '../../storage/topic-state.ts'
+import { memoryPlace } from './shard-place.ts'
+import { Rig, type TestItem, type TestRecord, until } from './shard-rig.ts'
+import { SteppedStore } from './stepped-store.ts'
+
+const message = (text: string): TestRecord => ({ kind: 'message', text })
+const nothing: TestItem = { committed() {}, failed() {} }
+
+describe('the flusher', () => {
+  test('leaves a topic alone until its tail is large enough for a chunk', async () => {
+    const place = await memoryPlace()
+    const rig = await place.open()
+    const state = await rig.create('t')
+    while (state.tailBytes < LIMITS.chunkBytes - 2_000) await rig.append(state, [message('x'.repeat(1_000))])
+    await rig.idle()
+    expect([rig.flushed, await place.entries(INDEX.head)]).toEqual([[], []])
+    await rig.append(state, [message('x'.repeat(2_000))])
+    await until(() => rig.flushed.length > 0)
+    expect([state.tail.length, state.chunkedTo]).toEqual([0, state.nextOffset])
+  })
+
+  test('works from half of the journal on, oldest topics first, and stops again', async () => {
+    const place = await memoryPlace()
+    const rig = await place.open()
+    const count = 700
+    const states = await Promise.all(Array.from({ length: count }, (_, i) => rig.create(`t${i}`)))
+    while (rig.shard.log.fullness < 0.5) {
+      expect(rig.flushed).toEqual([])
+      for (const state of states) rig.appendNow(state, [message('x'.repeat(2_000))], {}, nothing)
+      await rig.shard.log.whenAllDurable()
+    }
+    rig.appendNow(states[0] as TopicState, [message('more')], {}, nothing)
+    await until(() => rig.shard.log.fullness <= 0.5 && states.every((state) => state.flushing === null))
+    await rig.idle()
+    expect(rig.flushed.slice(0, 100)).toEqual(states.slice(0, 100).map(({ name }) => name))
+    expect(await place.journal()).not.toContain(1)
+    expect(rig.shard.log.fullness).toBeLessThanOrEqual(0.5)
+  })
+
+  test('counts operations as well as bytes', async () => {
+    const place = await memoryPlace()
+    const rig = await place.open()
+    const state = await rig.create('t')
+    const old = await rig.create('old')
+    const quarter = LIMITS.journalOperations / 4
+    for (let i = 0; i < quarter; i++) rig.appendNow(state, [message('')], {}, nothing)
+    await rig.shard.log.whenAllDurable()
+    expect(rig.shard.log.fullness).toBeCloseTo(0.25, 2)
+    expect(old.headStored).toBe(false)
+    for (let i = 0; i < quarter; i++) rig.appendNow(state, [message('')], {}, nothing)
+    await until(() => old.headStored)
+  })
+
+  test('ends quiescing although publishers go on', async () => {
+    const place = await memoryPlace()
+    const rig = await place.open()
+    const states = await Promise.all(Array.from({ length: 50 }, (_, i) => rig.create(`t${i}`)))
+    let publishing = true
+    const publish = async (): Promise<void> => {
+      for (let i = 0; publishing; i++) await rig.append(states[i % 50] as TopicState, [message('x')])
+    }
+    const publisher = publish()
+    await rig.shard.quiesce()
+    publishing = false
+    await publisher
+    expect(states.every((state) => state.headStored)).toBe(true)
+    const flushes = rig.flushed.length
+    await rig.append(states[0] as TopicState, [message('later')])
+    await rig.idle()
+    expect(rig.flushed).toHaveLength(flushes)
+  })
+
+  test('does not let a topic that is urgent again and again keep older ones back', async () => {
+    const place = await memoryPlace()
+    const rig = await place.open()
+    const old = await rig.create('old')
+    const hot = await rig.create('hot')
+    for (let i = 0; !old.headStored; i++) {
+      expect(i, 'appends until the oldest topic is flushed').toBeLessThan(2_000)
+      await rig.append(hot, [message('x'.repeat(LIMITS.chunkBytes))])
+    }
+    expect(rig.shard.log.fullness).toBeLessThan(0.9)
+  })
+
+  test('truncates the journal only behind what the table has and what is durable there', async () => {
+    const store = await SteppedStore.open(new MemoryDisk())
+    const rig = await store.run(Rig.open(store))
+    const [a, b] = [await store.run(rig.create('a')), await store.run(rig.create('b'))]
+    await store.run(rig.append(b, [message('1')]))
+    const numbers = async (): Promise<number[]> => {
+      const found: number[] = []
+      for await (const { number } of store.journal.entries()) found.push(number)
+      return found
+    }
+    rig.shard.flush(a)
+    await rig.idle()
+    expect(await numbers()).toEqual([1, 2, 3])
+    store.step('table')
+    await rig.idle()
+    expect(await numbers()).toEqual([2, 3])
+    rig.shard.flush(b)
+    const later = rig.append(b, [message('2')])
+    await rig.idle()
+    expect(store.isWaiting).toBe(true)
+    store.step('table')
+    await rig.idle()
+    store.step('journal')
+    await later
+    await rig.idle()
+    expect(await numbers()).toEqual([4])
+  })
+
+  test('takes a topic once in a flush, although it is both urgent and old, and its time has changed', async () => {
+    const store = await SteppedStore.open(new MemoryDisk())
+    const rig = await store.run(Rig.open(store))
+    const state = await store.run(rig.create('t'))
+    await store.run(rig.append(state, [{ kind: 'message', text: '1', id: 'id' }]))
+    await rig.idle()
+    state.dueMs = 5_000
+    rig.shard.flush(state)
+    const all = rig.shard.quiesce()
+    const more = rig.append(state, [message('2')])
+    await rig.idle()
+    expect(await findRecordId(store.table, state, 'id')).toBe(0)
+    await store.run(Promise.all([all, more]))
+    await store.run(rig.append(state, [message('3')]))
+    expect(await rig.read(state)).toEqual(['0: id 1', '1:  2', '2:  3'])
+  })
+
+  test('after a failed write of the table reads go on, nothing is truncated, and a start has everything', async () => {
+    const disk = new MemoryDisk()
+    const store = await openMemoryStore(disk)
+    const rig = await Rig.open(store)
+    const state = await rig.create('t')
+    await rig.append(state, [{ kind: 'message', text: 'a', id: 'id' }])
+    const write = store.table.write
+    store.table.write = () => Promise.reject(new LitetopicError('STORE_UNAVAILABLE', 'the disk is full'))
+    rig.shard.flush(state)
+    await until(() => rig.failures.length > 0)
+    await rig.append(state, [message('b')])
+    await rig.shard.quiesce()
+    expect(await rig.read(state)).toEqual(['0: id a', '1:  b'])
+    expect(await findRecordId(store.table, state, 'id')).toBe(0)
+    expect(await rig.shard.load('t')).toBe(state)
+    expect(disk.entries).toHaveLength(3)
+    await rig.shard.close()
+    expect(rig.failures.map(({ code }) => code)).toEqual(['STORE_UNAVAILABLE'])
+    store.table.write = write
+    const after = await Rig.open(await openMemoryStore(disk))
+    expect(await after.read((await after.shard.load('t')) as TopicState)).toEqual(['0: id a', '1:  b'])
+  })
+
+  test('leaves a topic aside whose head is damaged, keeps its commits, and flushes the others', async () => {
+    const place = await memoryPlace()
+    let rig = await place.open()
+    const bad = await rig.create('bad')
+    await rig.flush(bad)
+    await rig.create('good')
+    await rig.append(bad, [message('kept')])
+    rig = await place.kill()
+    const key = headKey('bad')
+    const stored = (await place.store.table.get(key)) as Uint8Array
+    await place.store.table.write([{ key, value: stored.map((byte, i) => (i === 9 ? byte ^ 1 : byte)) }])
+    await rig.shard.quiesce()
+    expect(rig.flushed).toEqual(['good'])
+    expect(rig.failures.map(({ code }) => code)).toEqual(['STORE_CORRUPT'])
+    await expect(rig.shard.load('bad')).rejects.toMatchObject({ code: 'STORE_CORRUPT' })
+    const good = (await rig.shard.load('good')) as TopicState
+    await rig.append(good, [message('x')])
+    await rig.shard.quiesce()
+    expect((await place.journal()).length).toBeGreaterThan(0)
+    await place.store.table.write([{ key, value: stored }])
+    rig = await place.kill()
+    expect(await rig.read((await rig.shard.load('bad')) as TopicState)).toEqual(['0:  kept'])
+  })
+
+  test('a garbage collection that fails is reported, and goes on after the next start', async () => {
+    const place = await memoryPlace()
+    let rig = await place.open()
+    const state = await rig.create('t')
+    await rig.append(state, [message('x'.repeat(1_000))])
+    await rig.flush(state)
+    await rig.delete(state)
+    place.store.table.clear = () => Promise.reject(new LitetopicError('STORE_UNAVAILABLE', 'the disk is full'))
+    await rig.shard.quiesce()
+    expect(rig.failures).toHaveLength(1)
+    expect(await place.entries(INDEX.chunk)).toHaveLength(1)
+    rig = await place.kill()
+    await rig.shard.quiesce()
+    expect([await place.entries(INDEX.chunk), await place.entries(INDEX.garbage)]).toEqual([[], []])
+  })
+})
