@@ -125,11 +125,12 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
   const host = options.host ?? DEFAULT_HOST
   const port = await listener.listen(host, options.port ?? DEFAULT_PORT)
   void reclaimer.start()
+  // A journal that is nearly full from before would pause publishers, and nothing would be committed that wakes it.
+  shard.wakeFlusher()
   quiet.touch()
   let closed: Promise<void> | null = null
   const close = async (): Promise<void> => {
-    quiet.stop()
-    await Promise.all([reclaimer.stop(), listener.close()])
+    await Promise.all([quiet.stop(), reclaimer.stop(), listener.close()])
     await shard.close()
   }
   return {

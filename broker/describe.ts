@@ -63,19 +63,38 @@ export async function description(context: Context, topic: Topic, isResident: bo
   }
 }
 
-/** A page of topics by prefix, in byte order of name. */
+/** A page of topics by prefix of whole segments, in byte order of name. */
 export async function list(
   context: Context,
   prefix: string,
   options: { after?: string; limit?: number },
 ): Promise<ReplyOf<typeof UP.list>> {
   const limit = pageLimit(options.limit)
-  const { states, more } = await context.shard.list(prefix, options.after ?? '', limit)
+  const { states, more } = await statesBy(context, prefix, options.after ?? '', limit)
   const topics = states.map((state) => {
     const topic = context.registry.get(state.name)
     return summary(context, topic?.state ?? state, topic !== undefined)
   })
   return { topics, more }
+}
+
+/** The topic of the prefix's own name comes first; names such as `support-x` may lie between it and those below it. */
+async function statesBy(
+  context: Context,
+  prefix: string,
+  after: string,
+  limit: number,
+): Promise<{ states: TopicState[]; more: boolean }> {
+  const { shard } = context
+  if (prefix === '') return shard.list('', after, limit)
+  const comesAfter = (name: string): boolean => Buffer.compare(Buffer.from(after), Buffer.from(name)) < 0
+  const [first] = comesAfter(prefix) ? (await shard.list(prefix, '', 1)).states : []
+  const own = first?.name === prefix ? [first] : []
+  const below = `${prefix}/`
+  // One is asked for at least, to know whether there is more.
+  const rest = await shard.list(below, comesAfter(below) ? '' : after, Math.max(limit - own.length, 1))
+  const states = [...own, ...rest.states]
+  return { states: states.slice(0, limit), more: rest.more || states.length > limit }
 }
 
 /** A page of checkpoints, newest first. */

@@ -4,6 +4,7 @@ import {
   BatchReader,
   ByteReader,
   type FromInfo,
+  isLitetopicError,
   LitetopicError,
   parseCursor,
   type RecordData,
@@ -43,9 +44,16 @@ export async function checkpointOffset(context: Context, topic: Topic, name: str
   throw new LitetopicError('CHECKPOINT_UNKNOWN', `topic ${topic.name} has ${which}`, { checkpoint: name })
 }
 
-/** Contiguous batches that begin with the one that holds the offset. */
+/** Contiguous batches that begin with the one that holds the offset. Rejects with TRIMMED if that is gone by now. */
 export async function readBatches(context: Context, topic: Topic, from: number): Promise<Uint8Array> {
-  return context.shard.readMemory(topic.state, from) ?? (await context.shard.readChunk(topic.state, from))
+  const { shard } = context
+  try {
+    return shard.readMemory(topic.state, from) ?? (await shard.readChunk(topic.state, from))
+  } catch (error) {
+    // What was trimmed while the table was read looks like a hole.
+    if (from < topic.state.firstOffset && topic.ended === null) throw endedError(topic, 'trimmed', shard.incarnation)
+    throw error
+  }
 }
 
 /** One record, by its offset. */
@@ -86,10 +94,22 @@ async function positionAtTime(context: Context, topic: Topic, timeMs: number): P
   let high = state.committedTo
   while (low < high) {
     const middle = Math.floor((low + high) / 2)
-    const batch = new BatchReader(new ByteReader(await readBatches(context, topic, middle)))
-    while (batch.advance() && batch.next <= middle);
-    if (batch.timeMs >= timeMs) high = Math.max(low, Math.min(batch.base, middle))
+    const batch = await batchWith(context, topic, middle)
+    if (batch === null) low = state.firstOffset
+    else if (batch.timeMs >= timeMs) high = Math.max(low, Math.min(batch.base, middle))
     else low = batch.next
   }
   return Math.max(low, state.firstOffset)
+}
+
+/** The batch that holds the offset; null if it has been trimmed meanwhile. */
+async function batchWith(context: Context, topic: Topic, offset: number): Promise<BatchReader | null> {
+  try {
+    const batch = new BatchReader(new ByteReader(await readBatches(context, topic, offset)))
+    while (batch.advance() && batch.next <= offset);
+    return batch
+  } catch (error) {
+    if (isLitetopicError(error, 'TRIMMED')) return null
+    throw error
+  }
 }

@@ -14,6 +14,7 @@ export class Quiet {
   private armed: (() => void) | null = null
   private done = false
   private stopped = false
+  private running: Promise<void> = Promise.resolve()
 
   constructor(shard: Shard<CommitItem>, clock: Clock, quietMs: number, failed: (error: LitetopicError) => void) {
     this.shard = shard
@@ -29,9 +30,11 @@ export class Quiet {
     this.arm(this.quietMs)
   }
 
-  stop(): void {
+  /** Resolves when it does nothing more. */
+  async stop(): Promise<void> {
     this.stopped = true
     this.armed?.()
+    await this.running
   }
 
   private arm(ms: number): void {
@@ -50,6 +53,7 @@ export class Quiet {
       return
     }
     this.done = true
-    this.shard.quiesce().catch((error: LitetopicError) => this.failed(error))
+    const before = this.running
+    this.running = before.then(() => this.shard.quiesce()).catch((error: LitetopicError) => this.failed(error))
   }
 }

@@ -3,6 +3,7 @@
 import {
   BatchReader,
   ByteReader,
+  isLitetopicError,
   isStreamEnd,
   KIND,
   LitetopicError,
@@ -107,24 +108,33 @@ function piecesOf(texts: Map<string, Map<string, string[]>>, streamId: string, p
 
 /** The raw batches that hold offsets from `from` to before `to`, of those that are kept. The same object each time. */
 async function* batchesOf(context: Context, topic: Topic, from: number, to: number): AsyncGenerator<BatchReader> {
-  let position = Math.max(from, topic.state.firstOffset)
-  for (let reads = 1; position < to; reads++) {
-    if (position < topic.state.firstOffset) {
-      position = topic.state.firstOffset
-      continue
-    }
-    const batch = new BatchReader(new ByteReader(await readBatches(context, topic, position)))
+  const { state } = topic
+  let position = from
+  for (let reads = 1; ; reads++) {
+    position = Math.max(position, state.firstOffset)
+    if (position >= to) return
     const before = position
+    const batch = new BatchReader(new ByteReader(await readKept(context, topic, position)))
     while (batch.advance() && batch.base < to) {
       if (batch.next <= position) continue
       position = batch.next
       yield batch
     }
     if (topic.ended !== null) throw topic.ended
-    if (position === before && position >= topic.state.firstOffset) {
+    if (position === before && position >= state.firstOffset) {
       const details = { topic: topic.name, offset: position }
       throw new LitetopicError('STORE_CORRUPT', `topic ${topic.name} has no record at offset ${position}`, details)
     }
     if (reads % READS_PER_TURN === 0) await new Promise<void>((turn) => setImmediate(turn))
+  }
+}
+
+/** Nothing if what is asked for was trimmed meanwhile. */
+async function readKept(context: Context, topic: Topic, position: number): Promise<Uint8Array> {
+  try {
+    return await readBatches(context, topic, position)
+  } catch (error) {
+    if (isLitetopicError(error, 'TRIMMED')) return new Uint8Array(0)
+    throw error
   }
 }

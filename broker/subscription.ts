@@ -105,17 +105,26 @@ export class Subscription implements Reader {
           this.live = true
           return
         }
-        if (this.position < state.firstOffset) throw endedError(this.topic, 'trimmed', this.shard.incarnation)
+        if (this.isTrimmed) throw this.trimmedError()
         const memory = this.shard.readMemory(state, this.position)
         this.send(memory ?? (await this.shard.readChunk(state, this.position)), state.committedTo)
         if (memory !== null && reads % READS_PER_TURN === 0) await new Promise<void>((turn) => setImmediate(turn))
       }
     } catch (error) {
-      this.close(asLitetopicError(error))
+      this.close(this.isTrimmed ? this.trimmedError() : asLitetopicError(error))
     } finally {
       // Here, and not when the promise settles: a credit that comes right behind must find it done.
       this.pumping = false
     }
+  }
+
+  /** Have the records that come next been trimmed, of a topic that is still there? */
+  private get isTrimmed(): boolean {
+    return this.topic.ended === null && this.position < this.topic.state.firstOffset
+  }
+
+  private trimmedError(): LitetopicError {
+    return endedError(this.topic, 'trimmed', this.shard.incarnation)
   }
 
   private waitForSocket(): void {
@@ -131,7 +140,7 @@ export class Subscription implements Reader {
     if (this.closed) return
     const before = this.position
     // While the table was read, what it read may have been trimmed.
-    if (before < this.topic.state.firstOffset) throw endedError(this.topic, 'trimmed', this.shard.incarnation)
+    if (this.isTrimmed) throw this.trimmedError()
     if (this.raw) this.sendRaw(batches, committedTo)
     else {
       coalesce(batches, this.position, committedTo, (bytes, from, to, next) => {

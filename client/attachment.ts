@@ -20,7 +20,7 @@ import type { Connection } from './connection.ts'
 import { type Exchange, RequestQueue } from './exchange.ts'
 import type { Link } from './link.ts'
 import type { Operation, OperationOwner, SequencedRequest } from './operation.ts'
-import { Outbox } from './outbox.ts'
+import { isPassing, Outbox } from './outbox.ts'
 import type { Attached } from './router.ts'
 import type { Subscription, SubscriptionHost } from './subscription.ts'
 import { decodeJson } from './values.ts'
@@ -41,7 +41,6 @@ export class Attachment implements Attached, SubscriptionHost {
   readonly name: string
   readonly handle: number
   readonly outbox: Outbox
-  readonly subscriptions = new Set<Subscription<unknown>>()
   epoch = -1
   created = false
   lingerMs: number | 'forever' = LIMITS.lingerMs
@@ -53,8 +52,10 @@ export class Attachment implements Attached, SubscriptionHost {
   /** Why it is over, or null. */
   failure: LitetopicError | null = null
   private readonly options: AttachOptions
-  private readonly requests = new RequestQueue((exchange) => this.sendRequest(exchange))
-  private readonly writers = new Map<string, Writing>()
+  // Made when they are needed: a client may have a million sessions, of which few do everything.
+  private requests: RequestQueue | null = null
+  private writers: Map<string, Writing> | null = null
+  private subscriptions: Set<Subscription<unknown>> | null = null
   private opening: { resolve: () => void; reject: (error: LitetopicError) => void } | null = null
   private lostMs = 0
   private room: { readonly promise: Promise<void>; readonly resolve: () => void } | null = null
@@ -91,6 +92,7 @@ export class Attachment implements Attached, SubscriptionHost {
   /** Asks until it is answered; what has been written before goes first. */
   ask<R extends RequestType>(type: R, frame: (request: number) => UpFrame): Promise<ReplyOf<R>> {
     if (this.failure !== null) return Promise.reject(this.failure)
+    this.requests ??= new RequestQueue((exchange) => this.sendRequest(exchange))
     return this.requests.ask(type, frame)
   }
 
@@ -146,13 +148,23 @@ export class Attachment implements Attached, SubscriptionHost {
 
   /** The writer of a stream in this session; another one of the same stream is taken over. */
   addWriter(streamId: string, writer: Writing): void {
+    this.writers ??= new Map()
     const before = this.writers.get(streamId)
     this.writers.set(streamId, writer)
     before?.abort(new LitetopicError('FENCED', `stream ${streamId} was taken over in this session`, { streamId }))
   }
 
   removeWriter(streamId: string, writer: Writing): void {
-    if (this.writers.get(streamId) === writer) this.writers.delete(streamId)
+    if (this.writers?.get(streamId) === writer) this.writers.delete(streamId)
+  }
+
+  addSubscription(subscription: Subscription<unknown>): void {
+    this.subscriptions ??= new Set()
+    this.subscriptions.add(subscription)
+  }
+
+  removeSubscription(subscription: Subscription<unknown>): void {
+    this.subscriptions?.delete(subscription)
   }
 
   drained(): Promise<LitetopicError | undefined> {
@@ -203,7 +215,7 @@ export class Attachment implements Attached, SubscriptionHost {
     this.attached = false
     this.connection.clock.clearTimeout(this.retryTimer)
     this.outbox.linkLost()
-    for (const subscription of this.subscriptions) subscription.lost()
+    for (const subscription of this.subscriptions ?? []) subscription.lost()
   }
 
   flush(link: Link): void {
@@ -239,10 +251,10 @@ export class Attachment implements Attached, SubscriptionHost {
         this.detach(new LitetopicError('GONE', `topic ${this.name} was ${what}`, { reason: what }))
         return
       case 'stopped':
-        this.writers.get(streamId)?.abort(streamStopped(streamId, reason))
+        this.writers?.get(streamId)?.abort(streamStopped(streamId, reason))
         return
       case 'fenced': {
-        const writer = this.writers.get(streamId)
+        const writer = this.writers?.get(streamId)
         if (writer !== undefined && writer.fence !== fence) writer.abort(streamFenced(streamId, fence))
         return
       }
@@ -263,10 +275,10 @@ export class Attachment implements Attached, SubscriptionHost {
     this.connection.clock.clearTimeout(this.retryTimer)
     this.opening?.reject(error)
     this.opening = null
-    for (const writer of [...this.writers.values()]) writer.abort(error)
+    for (const writer of [...(this.writers?.values() ?? [])]) writer.abort(error)
     this.outbox.fail(error)
-    this.requests.fail(error)
-    for (const subscription of [...this.subscriptions]) subscription.ended(error)
+    this.requests?.fail(error)
+    for (const subscription of [...(this.subscriptions ?? [])]) subscription.ended(error)
     this.letIn()
   }
 
@@ -281,16 +293,14 @@ export class Attachment implements Attached, SubscriptionHost {
     if (!isFirst) this.outbox.attached(reply.producer, this.connection.clock.nowMs() - this.lostMs)
     this.opening?.resolve()
     this.opening = null
-    for (const subscription of this.subscriptions) subscription.attached()
-    for (const [streamId, writer] of this.writers) this.askAbout(streamId, writer)
-    this.requests.resume()
+    for (const subscription of this.subscriptions ?? []) subscription.attached()
+    for (const [streamId, writer] of this.writers ?? []) this.askAbout(streamId, writer)
+    this.requests?.resume()
     if (!this.outbox.empty) this.connection.mark(this)
   }
 
   private onRefused(error: LitetopicError): void {
-    // The broker is going away, or its store is: the next connection, or the next attempt, finds it.
-    const isPassing = this.epoch >= 0 && error.retry
-    if (!isPassing) {
+    if (!isPassing(error)) {
       this.fail(error)
       return
     }

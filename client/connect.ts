@@ -17,7 +17,7 @@ import { type ConnectionState, RECONNECT_DEFAULTS, type ReconnectOptions } from 
 import type { StandardSchemaV1 } from './schema.ts'
 import { Session } from './session.ts'
 import { type SocketFactory, socketUrl } from './socket.ts'
-import type { Json } from './values.ts'
+import type { Value } from './values.ts'
 import { openSocket } from './websocket.ts'
 
 export interface ConnectOptions {
@@ -69,7 +69,7 @@ export interface Broker extends AsyncDisposable {
   /** Calls the listener with each new state, soon after it changed. Returns what ends that. */
   onState(listener: (state: ConnectionState) => void): () => void
   /** Opens, resumes or creates a session. Rejects with BAD_NAME, NOT_FOUND (create: false), BAD_REQUEST or LIMIT_EXCEEDED. */
-  session<T = Json>(name: string, options?: SessionOptions<T>): Promise<Session<T>>
+  session<T = Value>(name: string, options?: SessionOptions<T>): Promise<Session<T>>
   /** One page of topics in byte order of their names. Rejects with BAD_NAME. */
   list(options?: ListOptions): Promise<{ readonly topics: readonly TopicInfo[]; readonly more: boolean }>
   /** Rejects with NOT_FOUND or BAD_NAME. */
@@ -114,7 +114,7 @@ class RemoteBroker implements Broker {
     return this.connection.onState(listener)
   }
 
-  async session<T = Json>(name: string, options: SessionOptions<T> = {}): Promise<Session<T>> {
+  async session<T = Value>(name: string, options: SessionOptions<T> = {}): Promise<Session<T>> {
     checkTopicName(name)
     if (this.connection.failure !== null) throw this.connection.failure
     const attachment = new Attachment(this.connection, name, attachOptions(options))

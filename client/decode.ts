@@ -203,10 +203,12 @@ function runData({ tag, data }: Run): Pick<TokenRecord, 'text' | 'value' | 'byte
   return tag === TAG.text ? { text } : { value: decodeJson(text) }
 }
 
+const NO_BYTES = new Uint8Array(0)
+
 /** The name read last: the next record mostly has the same, and comparing bytes is cheaper than making a string. */
 class NameCache {
   text = ''
-  private bytes = new Uint8Array(0)
+  private bytes = NO_BYTES
 
   see(bytes: Uint8Array, from: number, to: number): void {
     const known = this.bytes

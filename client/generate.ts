@@ -27,12 +27,12 @@ export interface StreamResult {
  * Writes the stream; may be run again after an interruption, with what is durable in `stream.parts`. `signal` is the stream's:
  * aborted when nothing more can be written.
  */
-export type Generator = (stream: StreamWriter, signal: AbortSignal) => unknown
+export type GenerateFunction = (stream: StreamWriter, signal: AbortSignal) => unknown
 
 export async function generate(
   attachment: Attachment,
   streamId: string,
-  fn: Generator,
+  fn: GenerateFunction,
   signal: AbortSignal | undefined,
 ): Promise<StreamResult> {
   for (;;) {
@@ -56,7 +56,7 @@ export async function generate(
 /** Null if the stream's end is not for this writer to say. Rejects when the session is over. */
 async function run(
   writer: TokenWriter,
-  fn: Generator,
+  fn: GenerateFunction,
   signal: AbortSignal | undefined,
   written: ReadonlyMap<string, string>,
 ): Promise<StreamResult | null> {

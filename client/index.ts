@@ -15,7 +15,7 @@ export {
 export type { Clock } from './clock.ts'
 export { type Broker, type ConnectOptions, connect, type ListOptions, type SessionOptions } from './connect.ts'
 export type { AsOf, Context } from './context.ts'
-export type { Generator, StreamResult } from './generate.ts'
+export type { GenerateFunction, StreamResult } from './generate.ts'
 export type { PipeSource } from './pipe.ts'
 export type { Reader, ReadFrom, ReadOptions } from './reader.ts'
 export type { ConnectionState, ReconnectOptions } from './reconnect.ts'

@@ -25,8 +25,13 @@ export interface KnownProducer {
   readonly sequence: number
 }
 
-/** Refusals after which the same operation is sent again: the broker or its store is between two lives. */
+/** Refusals after which the same is asked again: the broker or its store is between two lives. */
 const PASSING: readonly ErrorCode[] = ['STORE_UNAVAILABLE', 'SHUTTING_DOWN']
+
+/** Will the broker take it, unchanged, when it or its store is back? */
+export function isPassing(error: LitetopicError): boolean {
+  return PASSING.includes(error.code)
+}
 
 /** A gap that the client knows nothing of is answered by sending everything again, this often in a row. */
 const GAPS_BORNE = 3
@@ -135,7 +140,7 @@ export class Outbox {
       this.maybeRelease()
       return false
     }
-    if (this.isPassing(error)) {
+    if (this.mayPass(error)) {
       this.heldFrom = sequence
       return true
     }
@@ -205,9 +210,8 @@ export class Outbox {
     this.settle()
   }
 
-  private isPassing(error: LitetopicError): boolean {
-    if (error.code === 'SEQUENCE_GAP') return ++this.gaps <= GAPS_BORNE
-    return PASSING.includes(error.code)
+  private mayPass(error: LitetopicError): boolean {
+    return error.code === 'SEQUENCE_GAP' ? ++this.gaps <= GAPS_BORNE : isPassing(error)
   }
 
   private giveUp(operation: Operation, error: LitetopicError): void {

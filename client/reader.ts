@@ -60,7 +60,7 @@ abstract class SubscriptionReader<T, V> implements Reader<V> {
   private readonly aborted = (): void => this.fail(this.signal?.reason)
   private waiting: Waiting<V> | null = null
   /** What the last call of `next` returned; those called before it is settled queue up behind it. */
-  private latest: Promise<IteratorResult<V, undefined>> = Promise.resolve(DONE)
+  private latest: Promise<IteratorResult<V, undefined>> | null = null
   private over = false
   /** What ended it while nobody was waiting. */
   private untold: { readonly error: unknown } | null = null
@@ -80,7 +80,7 @@ abstract class SubscriptionReader<T, V> implements Reader<V> {
 
   next(): Promise<IteratorResult<V, undefined>> {
     if (this.over) return this.afterEnd()
-    if (this.waiting !== null) return this.latest.then(() => this.next())
+    if (this.waiting !== null && this.latest !== null) return this.latest.then(() => this.next())
     this.latest = new Promise((resolve, reject) => {
       this.waiting = { resolve, reject }
       this.advance()

@@ -67,4 +67,4 @@ export interface StreamRecord extends RecordPlace {
   readonly detail?: Json
 }
 
-export type SessionRecord<T = Json> = MessageRecord<T> | TokenRecord | ContextRecord | CheckpointRecord | StreamRecord
+export type SessionRecord<T = Value> = MessageRecord<T> | TokenRecord | ContextRecord | CheckpointRecord | StreamRecord

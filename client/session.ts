@@ -20,14 +20,14 @@ import { appendRecords } from './append.ts'
 import type { Attachment } from './attachment.ts'
 import { Context } from './context.ts'
 import type { Check } from './decode.ts'
-import { type Generator, generate, type StreamResult } from './generate.ts'
+import { type GenerateFunction, generate, type StreamResult } from './generate.ts'
 import { openStream, sequencedRequest } from './open-stream.ts'
 import { checkpointName, type Reader, type ReadOptions, readBatches, readRecords } from './reader.ts'
 import type { SessionRecord } from './records.ts'
 import { type Checkpoint, checkpointOf, type Resumed, type ResumeFrom, resume } from './resume.ts'
 import { type StandardSchemaV1, validate } from './schema.ts'
 import type { Stored, StreamWriter } from './stream-writer.ts'
-import { encodeValue, type Json } from './values.ts'
+import { encodeValue, type Value } from './values.ts'
 
 export interface AppendOptions {
   /** Stored once per topic, whoever repeats it; the repeat gets the place of the first. */
@@ -40,20 +40,24 @@ export interface AppendOptions {
  * Everything survives lost connections: what was written is sent again and stored once, readers go on where they were. All
  * that is asked rejects with GONE or RECREATED once the topic is over, and with CONNECTION_CLOSED once the session is closed.
  */
-export class Session<T = Json> implements AsyncDisposable {
+export class Session<T = Value> implements AsyncDisposable {
   readonly name: string
-  /** Named entries that go with the session. */
-  readonly context: Context
   private readonly attachment: Attachment
   private readonly schema: StandardSchemaV1<unknown, T> | undefined
-  private readonly generating = new Map<string, Promise<StreamResult>>()
+  private contextOf: Context | null = null
+  private generating: Map<string, Promise<StreamResult>> | null = null
 
   /** Made by `Broker.session`. */
   constructor(attachment: Attachment, schema: StandardSchemaV1<unknown, T> | undefined) {
     this.attachment = attachment
     this.schema = schema
     this.name = attachment.name
-    this.context = new Context(attachment)
+  }
+
+  /** Named entries that go with the session. */
+  get context(): Context {
+    this.contextOf ??= new Context(this.attachment)
+    return this.contextOf
   }
 
   /** The incarnation of the topic; another one of the same name has another. */
@@ -99,12 +103,17 @@ export class Session<T = Json> implements AsyncDisposable {
    * interrupted one is taken over, and `stream.parts` holds what is durable. Called again here while it runs, it returns
    * the same result. `signal` only aborts the signal that `fn` gets; what `fn` throws then counts as any throw.
    */
-  generate(streamId: string, fn: Generator, options: { readonly signal?: AbortSignal } = {}): Promise<StreamResult> {
+  generate(
+    streamId: string,
+    fn: GenerateFunction,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<StreamResult> {
     checkId(streamId, 'stream id')
+    this.generating ??= new Map()
     const running = this.generating.get(streamId)
     if (running !== undefined) return running
     const result = generate(this.attachment, streamId, fn, options.signal).finally(() =>
-      this.generating.delete(streamId),
+      this.generating?.delete(streamId),
     )
     this.generating.set(streamId, result)
     return result
@@ -207,14 +216,15 @@ export class Session<T = Json> implements AsyncDisposable {
   }
 
   describe(): Promise<TopicInfo> {
-    if (this.attachment.failure !== null) return Promise.reject(this.attachment.failure)
-    return this.attachment.connection.ask(UP.describe, (request) => [UP.describe, request, this.name])
+    return this.ask(UP.describe, (request) => [UP.describe, request, this.name])
   }
 
   /** Deletes the topic and ends the session with it. */
   async delete(): Promise<void> {
     const { attachment, name, epoch } = this
-    await this.ask(UP.delete, (request) => [UP.delete, request, name, epoch])
+    if (attachment.failure !== null) throw attachment.failure
+    // Not with the session's own requests, which end when the topic does.
+    await attachment.connection.ask(UP.delete, (request) => [UP.delete, request, name, epoch])
     attachment.detach(new LitetopicError('GONE', `topic ${name} was deleted`, { reason: 'deleted' }))
   }
 

@@ -87,6 +87,9 @@ const TOKEN_OVERHEAD_BYTES = 16 + 2 * LIMITS.nameBytes
 /** Text of this many UTF-16 units is within clientTokenBytes. */
 const TOKEN_UNITS = Math.floor(LIMITS.clientTokenBytes / 3)
 
+/** Of the message of a failure, so many UTF-16 units are kept. */
+const FAILURE_LENGTH = 8192
+
 interface Finishing {
   readonly operation: Operation
   readonly resolve: (stored: Stored) => void
@@ -176,7 +179,8 @@ export class TokenWriter implements StreamWriter, OperationOwner, Writing {
   }
 
   fail(error: unknown): Promise<Stored> {
-    return this.finish('failed', { message: error instanceof Error ? error.message : String(error) })
+    const message = error instanceof Error ? error.message : String(error)
+    return this.finish('failed', { message: message.slice(0, FAILURE_LENGTH) })
   }
 
   async flush(): Promise<void> {
@@ -216,10 +220,10 @@ export class TokenWriter implements StreamWriter, OperationOwner, Writing {
     this.abort(isStop ? streamStopped(this.id, null) : error)
   }
 
-  private writeText(text: string, part: string): boolean {
+  private writeText(text: string, part: string, isLast = false): boolean {
     const { token } = this
     token.value = text
-    const operation = this.room(text.length * 3)
+    const operation = this.room(text.length * 3, isLast)
     const { records } = operation
     const before = records.length
     writeToken(records, this.id, part, token, this.currentPart === part)
@@ -249,12 +253,15 @@ export class TokenWriter implements StreamWriter, OperationOwner, Writing {
     return hasRoom
   }
 
-  /** An operation with room for a record of so many bytes of data: the one that has not been sent yet, or a new one. */
-  private room(bytes: number): Operation {
+  /**
+   * An operation with room for a record of so many bytes of data: the one that has not been sent yet, or a new one. The last
+   * record of a stream finds room beyond the hard bound too.
+   */
+  private room(bytes: number, isLast = false): Operation {
     if (this.failure !== null || this.finished !== null) this.checkOpen()
     const { attachment, current } = this
     const { outbox } = attachment
-    if (outbox.bytes + bytes > LIMITS.sessionBufferMaxBytes) throw bufferFull(outbox.bytes)
+    if (outbox.bytes + bytes > LIMITS.sessionBufferMaxBytes && !isLast) throw bufferFull(outbox.bytes)
     if (current !== null && outbox.hasRoom(current, bytes + TOKEN_OVERHEAD_BYTES)) return current
     this.current = null
     this.currentPart = null
@@ -282,8 +289,8 @@ export class TokenWriter implements StreamWriter, OperationOwner, Writing {
     const data: RecordData | undefined = detail === undefined ? undefined : { tag: 'json', value: encodeJson(detail) }
     if (this.failure !== null) return Promise.reject(this.failure)
     if (this.ending) return Promise.reject(this.ended())
-    for (const [part, half] of this.held?.takeAll() ?? []) this.writeText(half, part)
-    const operation = this.room((data?.value.length ?? 0) * 3)
+    for (const [part, half] of this.held?.takeAll() ?? []) this.writeText(half, part, true)
+    const operation = this.room((data?.value.length ?? 0) * 3, true)
     const { records } = operation
     const before = records.length
     writeStream(records, state, this.id, data)

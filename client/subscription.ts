@@ -30,7 +30,8 @@ export interface SubscriptionHost {
   readonly epoch: number
   /** Can requests that need the handle be sent now? */
   readonly attached: boolean
-  readonly subscriptions: Set<Subscription<unknown>>
+  addSubscription(subscription: Subscription<unknown>): void
+  removeSubscription(subscription: Subscription<unknown>): void
 }
 
 export interface SubscriptionOptions {
@@ -82,7 +83,7 @@ export class Subscription<T> implements Subscribed {
     this.decoder = new RecordDecoder(check)
     this.wake = wake
     this.number = host.connection.router.subscriptions.add(this)
-    host.subscriptions.add(this as Subscription<unknown>)
+    host.addSubscription(this as Subscription<unknown>)
     if (host.attached) this.attached()
   }
 
@@ -234,7 +235,7 @@ export class Subscription<T> implements Subscribed {
     const isKnown = unsubscribe && this.stage !== 'unasked' && host.attached
     this.stage = 'over'
     this.failure = error
-    host.subscriptions.delete(this as Subscription<unknown>)
+    host.removeSubscription(this as Subscription<unknown>)
     const { subscriptions } = host.connection.router
     if (!isKnown) {
       subscriptions.remove(this.number)

@@ -115,7 +115,7 @@ export class Flusher {
 
   /** Flushes all that is dirty or urgent now, whatever comes meanwhile, and truncates the journal. */
   async flushAll(): Promise<void> {
-    const target = this.log.number
+    const target = this.log.newest
     const urgent = this.urgent.added
     this.target = Math.max(this.target, target)
     const isLeft = (): boolean => {

@@ -11,7 +11,7 @@ import type { TopicState } from './topic-state.ts'
 import { TrimmedIndexes } from './trimmed-indexes.ts'
 
 /** Keys deleted, and chunks read, in one step. */
-const KEYS_PER_STEP = 1000
+export const KEYS_PER_STEP = 1000
 const CHUNKS_PER_STEP = 16
 
 const EPOCH_INDEXES = [

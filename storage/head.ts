@@ -10,7 +10,7 @@ import { seal, unseal } from './seal.ts'
 import { countsOf, type ProducerState, type StreamState, TopicState } from './topic-state.ts'
 
 export const HEAD_FORMAT = 1
-const FLAG = { closed: 1, tableUsed: 2, openStreams: 4 } as const
+export const FLAG = { closed: 1, tableUsed: 2, openStreams: 4 } as const
 
 /** The point in the journal up to which a head holds all effects: operations of earlier commits, and so many of this one. */
 export interface AsOf {
@@ -60,7 +60,8 @@ type PackedHead = [
   extra: null,
 ]
 
-export function encodeHead(state: TopicState, plan: HeadPlan): Buffer {
+/** The value for the topic's head, whose key it is sealed with. */
+export function encodeHead(key: Uint8Array, state: TopicState, plan: HeadPlan): Buffer {
   const flags =
     (state.closed ? FLAG.closed : 0) |
     (plan.tableUsed ? FLAG.tableUsed : 0) |
@@ -88,7 +89,7 @@ export function encodeHead(state: TopicState, plan: HeadPlan): Buffer {
     plan.inline,
     null,
   ]
-  return seal(headKey(state.name), pack(head))
+  return seal(key, pack(head))
 }
 
 /** The state that a head holds, and the point in the journal that it is of. Throws STORE_CORRUPT. */

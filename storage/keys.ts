@@ -8,8 +8,10 @@ import { INDEX, type TableRange } from './store.ts'
 const NUMBER_BYTES = 7
 const MAX = Number.MAX_SAFE_INTEGER
 
+const HEAD_INDEX = String.fromCharCode(INDEX.head)
+
 export function headKey(name: string): Buffer {
-  return Buffer.concat([Buffer.of(INDEX.head), Buffer.from(name)])
+  return Buffer.from(HEAD_INDEX + name)
 }
 
 export function nameOfHeadKey(key: Uint8Array): string {

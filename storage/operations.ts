@@ -92,15 +92,16 @@ export interface FoundOperation {
   body: unknown
 }
 
-/** Reads the operation at the reader's position and moves behind it. */
+/** Reads the operation at the reader's position and moves behind it. Throws DATA_DIR_VERSION for one unknown here. */
 export function readOperation(reader: ByteReader): FoundOperation {
-  const type = reader.u8() as OperationType
+  const type = reader.u8()
   if (type === OPERATION.append) return readAppend(reader)
+  if (type === 0 || type > OPERATION.delete) throw unknown(`operation type ${type}`)
   const body = unpack(reader.view(reader.varint()))
   if (!Array.isArray(body) || typeof body[0] !== 'number') {
     throw new LitetopicError('STORE_CORRUPT', `an operation of type ${type} that is not a list`)
   }
-  return { type, epoch: body[0], producer: 0, sequence: 0, flags: 0, batchAt: -1, body }
+  return { type: type as OperationType, epoch: body[0], producer: 0, sequence: 0, flags: 0, batchAt: -1, body }
 }
 
 function readAppend(reader: ByteReader): FoundOperation {
@@ -108,9 +109,15 @@ function readAppend(reader: ByteReader): FoundOperation {
   const producer = reader.varint()
   const sequence = reader.varint()
   const flags = reader.u8()
+  if (flags > APPEND_EFFECTS) throw unknown(`append flags ${flags}`)
   const batchAt = reader.at
   skipBatch(reader)
   return { type: OPERATION.append, epoch, producer, sequence, flags, batchAt, body: undefined }
+}
+
+/** The entry's checksum is right: a later version wrote it. */
+function unknown(what: string): LitetopicError {
+  return new LitetopicError('DATA_DIR_VERSION', `the journal has ${what}, unknown here`)
 }
 
 function skipBatch(reader: ByteReader): void {

@@ -3,8 +3,7 @@
  * read, listed and deleted. The broker keeps the states it uses; the shard keeps none but those with work left.
  */
 
-import { randomBytes } from 'node:crypto'
-import { asLitetopicError, ByteReader, LIMITS, LitetopicError, pack, unpack } from '../protocol/index.ts'
+import { asLitetopicError, ByteReader, LIMITS, LitetopicError, unpack } from '../protocol/index.ts'
 import { applyAppend, applyEffects, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
 import { type CommitListener, CommitLog, type ShardAppend } from './commit-log.ts'
 import { Flusher, type FlusherListener } from './flusher.ts'
@@ -15,31 +14,28 @@ import { LazyState } from './lazy-state.ts'
 import { listTopics } from './listing.ts'
 import type { TopicPolicy } from './operations.ts'
 import { loadHead, replay } from './recovery.ts'
-import { seal, unseal } from './seal.ts'
+import { unseal } from './seal.ts'
 import { Slabs } from './slabs.ts'
 import { INDEX, type Store, type TableEntry } from './store.ts'
+import { closeInfo, openInfo, type StoreInfo } from './store-info.ts'
 import { readMemory } from './tail.ts'
 import { DueTimers } from './timers.ts'
 import { TopicState } from './topic-state.ts'
-
-const INFO_KEY = Buffer.of(INDEX.info)
-export const INFO_FORMAT = 1
 
 export interface ShardListener<Item> extends CommitListener<Item>, Omit<FlusherListener, 'buried'> {}
 
 export class Shard<Item> {
   readonly store: Store
-  /** Identity of the data directory's history. */
-  readonly incarnation: string
   readonly log: CommitLog<Item>
   readonly timers: DueTimers
   private readonly slabs: Slabs
   private readonly flusher: Flusher
   private readonly garbage: Garbage
+  private readonly info: StoreInfo
 
-  private constructor(store: Store, incarnation: string, slabs: Slabs, listener: ShardListener<Item>) {
+  private constructor(store: Store, info: StoreInfo, slabs: Slabs, listener: ShardListener<Item>) {
     this.store = store
-    this.incarnation = incarnation
+    this.info = info
     this.slabs = slabs
     this.log = new CommitLog(store.journal, slabs, listener)
     this.timers = new DueTimers(store.table)
@@ -61,12 +57,17 @@ export class Shard<Item> {
     this.log.onDirty = (state) => this.flusher.add(state, state.dirtySince)
   }
 
+  /** Identity of the data directory's history. */
+  get incarnation(): string {
+    return this.info.incarnation
+  }
+
   /** Opens a store: reads its info and its journal, and nothing else. Rejects with STORE_CORRUPT or DATA_DIR_VERSION. */
   static async open<Item>(store: Store, listener: ShardListener<Item>): Promise<Shard<Item>> {
     const slabs = new Slabs()
-    const incarnation = await readIncarnation(store)
+    const info = await openInfo(store)
     const replayed = await replay(store.journal, slabs)
-    const shard = new Shard<Item>(store, incarnation, slabs, listener)
+    const shard = new Shard<Item>(store, info, slabs, listener)
     for (const { number, start, operations } of replayed.entries) shard.log.noteReplayed(number, start, operations)
     for (const topic of replayed.topics) {
       const lazy = new LazyState(topic, store.table, slabs, (state) => shard.flusher.loaded(lazy, state))
@@ -236,6 +237,7 @@ export class Shard<Item> {
       await this.flusher.flushAll().catch(ignoreReported)
       await this.flusher.stop()
       await this.garbage.stop()
+      await closeInfo(this.store, this.info).catch(ignoreReported)
     } finally {
       await this.store.close()
     }
@@ -257,18 +259,4 @@ function ignoreReported(error: unknown): void {
 
 function firstOffsetOf(batches: Uint8Array): number {
   return new ByteReader(batches, 1).varint()
-}
-
-async function readIncarnation(store: Store): Promise<string> {
-  const stored = await store.table.get(INFO_KEY)
-  if (stored !== undefined) {
-    const [format, incarnation] = unpack(unseal(INFO_KEY, stored, 'the store info')) as [number, string]
-    if (format === INFO_FORMAT) return incarnation
-    throw new LitetopicError('DATA_DIR_VERSION', `the store info has format ${format}, unknown here`, { format })
-  }
-  // It is written before the first commit.
-  if (store.journal.last > 0) throw new LitetopicError('STORE_CORRUPT', 'the store info is missing')
-  const incarnation = randomBytes(6).toString('hex')
-  await store.table.write([{ key: INFO_KEY, value: seal(INFO_KEY, pack([INFO_FORMAT, incarnation])) }])
-  return incarnation
 }

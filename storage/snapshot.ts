@@ -58,7 +58,8 @@ export function takeSnapshot(state: TopicState, slabs: Slabs, asOf: AsOf, linger
   const openStreams = (state.openStreams?.size ?? 0) > 0
   putTimer(state, tableUsed, lingerMs, changes)
   putOpenStreams(state, openStreams, changes)
-  changes.push({ key: headKey(state.name), value: encodeHead(state, { asOf, chunkedTo, inline, tableUsed }) })
+  const key = headKey(state.name)
+  changes.push({ key, value: encodeHead(key, state, { asOf, chunkedTo, inline, tableUsed }) })
   dropOldTimer(state, changes)
   state.introduced = false
   state.dirtySince = 0

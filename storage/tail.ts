@@ -6,9 +6,18 @@ import type { TopicState } from './topic-state.ts'
 
 /** A reader that stands on the batch at a position of the slabs. */
 export function batchAt(slabs: Slabs, position: number): BatchReader {
-  const batch = new BatchReader(new ByteReader(slabs.at(position), position % SLAB_BYTES))
-  batch.advance()
+  const batch = new BatchReader(new ByteReader(slabs.at(position)))
+  moveTo(batch, slabs, position)
   return batch
+}
+
+/** Moves a reader to the batch at another position: one object for a whole tail. */
+function moveTo(batch: BatchReader, slabs: Slabs, position: number): void {
+  const { reader } = batch
+  reader.bytes = slabs.at(position)
+  reader.at = position % SLAB_BYTES
+  reader.end = SLAB_BYTES
+  batch.advance()
 }
 
 /** The offset of the first record of the batch at a position. */
@@ -55,9 +64,11 @@ export function copyBatches(
 ): Uint8Array {
   const ranges: number[] = []
   let bytes = 0
+  if (first >= end) return Buffer.alloc(0)
+  const batch = batchAt(slabs, state.tail[first] as number)
   for (let i = first; i < end && bytes < maxBytes; i++) {
     const position = state.tail[i] as number
-    const batch = batchAt(slabs, position)
+    if (i > first) moveTo(batch, slabs, position)
     if (batch.base >= limit) break
     ranges.push(position, batch.end - batch.start)
     bytes += batch.end - batch.start

@@ -3,7 +3,6 @@
  * the loop runs and sent as few messages. Acknowledgements and deliveries are packed into one frame each.
  */
 
-import type { WebSocket } from 'ws'
 import {
   asLitetopicError,
   ByteWriter,
@@ -28,8 +27,33 @@ const SEND_BYTES = 512 * 1024
 /** What a writer of packed frames keeps while its connection is idle. */
 const KEPT_BYTES = 4096
 
+/** Frames that write to the journal. */
+const PUBLISHING: ReadonlySet<number> = new Set([
+  UP.attach,
+  UP.append,
+  UP.openStream,
+  UP.stop,
+  UP.trim,
+  UP.policy,
+  UP.delete,
+])
+
 /** WebSocket close codes, RFC 6455 section 7.4.1. */
 const CLOSE = { normal: 1000, goingAway: 1001, protocol: 1002, policy: 1008, tooLarge: 1009, internal: 1011 } as const
+
+/** What is needed of a WebSocket of `ws`, which server.ts accepts. */
+export interface Socket {
+  binaryType: string
+  readonly bufferedAmount: number
+  on(event: 'message', listener: (data: Buffer, isBinary: boolean) => void): unknown
+  on(event: 'pong' | 'close' | 'error', listener: () => void): unknown
+  send(message: Uint8Array, done: () => void): void
+  ping(): void
+  pause(): void
+  resume(): void
+  close(code: number): void
+  terminate(): void
+}
 
 export interface ConnectionOwner {
   /** The connection has something to send when the loop turns. */
@@ -48,7 +72,7 @@ export class Connection implements Client {
   greeted = false
   /** Heard from since the last ping. */
   alive = true
-  private readonly socket: WebSocket
+  private readonly socket: Socket
   private readonly owner: ConnectionOwner
   private queue: Uint8Array[] = []
   private readonly acks = new ByteWriter(1024)
@@ -58,18 +82,20 @@ export class Connection implements Client {
   private closing = false
   private waiting: (() => void)[] = []
   private paused = false
+  /** Has it just sent what goes into the journal? Then it waits while the journal has no room; others do not. */
+  private publishes = false
   /** Operations that wait, and their bytes. */
   private inFlight = 0
   private inFlightBytes = 0
   /** What the socket held at the last ping. */
   private stalledBytes = 0
 
-  constructor(socket: WebSocket, owner: ConnectionOwner) {
+  constructor(socket: Socket, owner: ConnectionOwner) {
     this.socket = socket
     this.owner = owner
     this.acks.length = this.deliveries.length = PACKED_HEADER_BYTES
     socket.binaryType = 'nodebuffer'
-    socket.on('message', (data, isBinary) => this.receive(data as Buffer, isBinary))
+    socket.on('message', (data, isBinary) => this.receive(data, isBinary))
     socket.on('pong', () => {
       this.alive = true
     })
@@ -203,6 +229,8 @@ export class Connection implements Client {
     this.flush()
     this.closing = true
     this.socket.close(code)
+    // So that the peer's answer to the close is read.
+    if (this.paused) this.socket.resume()
   }
 
   closeGoingAway(): void {
@@ -224,8 +252,10 @@ export class Connection implements Client {
       this.fail(0, asLitetopicError(error))
       return
     }
+    this.publishes = false
     for (const frame of frames) {
       if (this.closing) return
+      if (PUBLISHING.has(frame[0])) this.publishes = true
       try {
         this.owner.frame(this, frame)
       } catch (error) {
@@ -240,7 +270,7 @@ export class Connection implements Client {
 
   /** Are there reasons to read nothing more now: the journal, the socket, or what waits already? */
   private get mustWait(): boolean {
-    if (this.owner.overloaded || this.clogged) return true
+    if ((this.publishes && this.owner.overloaded) || this.clogged) return true
     return this.inFlight > LIMITS.requestsInFlight || this.inFlightBytes > LIMITS.uncommittedBytes
   }
 

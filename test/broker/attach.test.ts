@@ -140,7 +140,7 @@ describe('frames behind an attach that is not answered yet', () => {
     const peer = await broker.peer()
     const [, given, , second] = peer.together(() => [
       peer.attach('a'),
-      peer.read({ start: true }, { id: 0, creditBytes: 0, regrant: false }),
+      peer.read({ start: true }, { id: 0 }),
       peer.ask(UP.unsubscribe, 0),
       peer.read({ start: true }, { id: 1, creditBytes: 0, regrant: false }),
       peer.send([UP.credit, 1, 1000]),

@@ -20,20 +20,9 @@ import {
   writeAppendEntry,
 } from '../../protocol/index.ts'
 import { Reading } from './reading.ts'
+import { Refusal } from './refusal.ts'
 
 export type Fill = (out: ByteWriter) => void
-
-/** What a broker said against something: its code, and the details. */
-export class Refusal extends Error {
-  readonly code: string
-  readonly details: Record<string, unknown>
-
-  constructor(code: string, message: string, details: unknown) {
-    super(`${code}: ${message}`)
-    this.code = code
-    this.details = details as Record<string, unknown>
-  }
-}
 
 export interface Notice {
   readonly handle: number
@@ -209,9 +198,9 @@ export class Peer {
     return this.until(() => this.notices.some((notice) => notice.what === what && notice.handle === handle))
   }
 
-  /** Resolves when the broker has answered something sent now. */
+  /** Resolves when the broker has answered something sent now, for which it needs no store. */
   async roundTrip(): Promise<void> {
-    await this.ask(UP.list, '', { limit: 1 })
+    await this.ask(UP.unsubscribe, 1_000_000)
   }
 
   /** Resolves with the error of request 0 that closed the connection. */

@@ -11,9 +11,10 @@ import {
   type ReplyOf,
   readRun,
   streamStateName,
+  TAG,
   type UP,
 } from '../../protocol/index.ts'
-import type { Refusal } from './peer.ts'
+import type { Refusal } from './refusal.ts'
 
 export interface SeenRecord {
   /** -1 for a token of a run, whose offset is not told. */
@@ -115,6 +116,9 @@ export class Reading {
       first = run.first
       if (run.last >= batch.next || run.last - run.first + 1 < run.sizes.length)
         throw new Error('a run beyond its batch')
+      if (run.tag === TAG.json && (tokens > 0 || run.sizes.length > 1 || batch.count > 1)) {
+        throw new Error('a JSON value in a run with others')
+      }
       let at = 0
       for (const size of run.sizes) {
         const bytes = run.data.subarray(at, at + size)

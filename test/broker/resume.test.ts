@@ -212,11 +212,12 @@ describe('resume', () => {
     let { peer } = setup
     await peer.ask(UP.openStream, 0, 0, 0, 's', 'create')
     await peer.append({ sequence: 1, fence: 0 }, ...tokens('s', 'a', 'b'))
-    await peer.append({ sequence: 2, fence: 0 }, token('s', 'c'), streamEnd('failed', 's', json({ message: 'no' })))
+    await peer.ask(UP.openStream, 0, 0, 2, 's', 'continue')
+    await peer.append({ sequence: 3, fence: 3 }, token('s', 'c'), streamEnd('failed', 's', json({ message: 'no' })))
     for (const where of ['memory', 'table']) {
       if (where === 'table') peer = await fromTable(setup.broker, peer)
       const { streams } = await peer.ask(UP.resume, 0, { cursor: await cursorAt(peer, 2) })
-      const stream = { state: 'failed', openOffset: 0, fence: 0, lastOffset: 4, detail: '{"message":"no"}' }
+      const stream = { state: 'failed', openOffset: 0, fence: 3, lastOffset: 5, detail: '{"message":"no"}' }
       expect(streams).toMatchObject([{ stream, text: [{ part: 'text', text: 'abc' }] }])
     }
   })

@@ -142,10 +142,7 @@ describe('an open connection', () => {
     const [, probe] = await peer.take(UP.unsubscribe)
     expect(broker.state).toBe('open')
     peer.error(probe, 'UNKNOWN_HANDLE')
-    // The answer has been received when one that was sent behind it has.
-    const described = broker.describe('a').catch(() => {})
-    peer.error((await peer.take(UP.describe))[1], 'NOT_FOUND')
-    await described
+    await peer.caughtUp(broker)
     clock.advance(1_000)
     await peer.take(UP.unsubscribe)
     clock.advance(1_000)
@@ -192,6 +189,18 @@ describe('closing', () => {
     await expect(broker.session('a')).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' })
     expect(broker.state).toBe('closed')
     await broker.close()
+  })
+
+  it('waits for what was written', async () => {
+    const broker = client()
+    const session = await broker.session('a')
+    const appended = session.append('x')
+    const closed = broker.close()
+    const [entry] = await peer.takeAppends()
+    expect(broker.state).toBe('open')
+    if (entry !== undefined) peer.ack(entry, 0)
+    expect((await appended).offset).toBe(0)
+    await closed
   })
 
   it('waits for what was written, and says so when it was not stored in time', async () => {

@@ -6,6 +6,7 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { type WebSocket, WebSocketServer } from 'ws'
+import type { Broker } from '../../client/index.ts'
 import {
   ByteReader,
   ByteWriter,
@@ -127,6 +128,13 @@ export class Peer {
 
   error(request: number, code: string, details: Record<string, unknown> = {}): void {
     this.send([DOWN.error, request, code, code, details])
+  }
+
+  /** Resolves when the client has received everything sent so far. */
+  async caughtUp(broker: Broker): Promise<void> {
+    const answered = broker.describe('a').catch(() => {})
+    this.error((await this.take(UP.describe))[1], 'NOT_FOUND')
+    await answered
   }
 
   /** Delivers records as one raw batch. */

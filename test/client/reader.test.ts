@@ -304,9 +304,7 @@ describe('credit', () => {
     await first
     peer.deliver(subscription, 1, [message('x'.repeat(600))])
     const waiting = new Promise<void>((resolve) => void broker.onState((state) => state === 'waiting' && resolve()))
-    const described = broker.describe('a').catch(() => {})
-    peer.error((await peer.take(UP.describe))[1], 'NOT_FOUND')
-    await described
+    await peer.caughtUp(broker)
     expect(peer.received.some(([type]) => type === UP.credit)).toBe(false)
     peer.drop()
     await waiting

@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Broker, connect, type Session, type StreamWriter } from '../../client/index.ts'
-import { LIMITS, UP } from '../../protocol/index.ts'
+import { type ByteWriter, LIMITS, UP, writeStream, writeToken } from '../../protocol/index.ts'
 import { Peer, type SentEntry } from './peer.ts'
 import { VirtualClock } from './virtual-clock.ts'
 
@@ -144,11 +144,15 @@ describe('too much', () => {
     expect(stream.write('more')).toBe(true)
   })
 
-  it('is BUFFER_FULL for who does not wait', async () => {
+  it('is BUFFER_FULL for who does not wait, but the stream can still be ended', async () => {
     const stream = await open('s')
     expect(() => {
       for (let i = 0; i < 300; i++) stream.write(piece)
     }).toThrow(expect.objectContaining({ code: 'BUFFER_FULL' }))
+    const ended = expect(stream.end()).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' })
+    const closed = broker.close().catch(() => {})
+    clock.advance(LIMITS.closeFlushMs)
+    await Promise.all([ended, closed])
   })
 
   it('does not keep who waits waiting when the stream is over', async () => {
@@ -246,6 +250,31 @@ describe('a writer that cannot go on', () => {
     expect(before.signal.reason).toMatchObject({ code: 'FENCED' })
     expect([after.resumed, after.fence, after.text]).toEqual([true, 1, ''])
     expect(after.write('x')).toBe(true)
+  })
+})
+
+describe('a writer that goes on with a stream', () => {
+  it("has the text of each part that is durable, from the opening up to its own record, and no other stream's", async () => {
+    const continuing = session.continue('s')
+    const [, request] = await peer.take(UP.openStream)
+    peer.reply(request, { fence: 6, offset: 6, stream: { ...info('s', 'resumed', 6), openOffset: 1 } })
+    const [, subscribe, , subscription, from] = await peer.take(UP.subscribe)
+    expect(from).toEqual({ offset: 1 })
+    peer.reply(subscribe, { next: 1, firstOffset: 0, nextOffset: 8 })
+    const token = (id: string, part: string, value: string) => (out: ByteWriter) => {
+      writeToken(out, id, part, { tag: 'text', value }, false)
+    }
+    peer.deliver(subscription, 1, [(out) => writeStream(out, 'open', 's'), token('s', 'text', 'a')])
+    peer.deliver(subscription, 3, [token('other', 'text', 'x'), token('s', 'reasoning', 'b')])
+    await peer.caughtUp(broker)
+    peer.deliver(subscription, 5, [token('s', 'text', 'c'), (out) => writeStream(out, 'resumed', 's')])
+    const stream = await continuing
+    expect([...stream.parts]).toEqual([
+      ['text', 'ac'],
+      ['reasoning', 'b'],
+    ])
+    expect([stream.text, stream.resumed]).toEqual(['ac', true])
+    await peer.take(UP.unsubscribe)
   })
 })
 

@@ -78,16 +78,15 @@ describe('the flusher', () => {
     expect(rig.flushed).toHaveLength(flushes)
   })
 
-  test('does not let a topic that is urgent again and again keep older ones back', async () => {
+  test('takes old topics in turn with urgent ones, however many of those there are', async () => {
     const place = await memoryPlace()
     const rig = await place.open()
-    const old = await rig.create('old')
-    const hot = await rig.create('hot')
-    for (let i = 0; !old.headStored; i++) {
-      expect(i, 'appends until the oldest topic is flushed').toBeLessThan(2_000)
-      await rig.append(hot, [message('x'.repeat(LIMITS.chunkBytes))])
-    }
-    expect(rig.shard.log.fullness).toBeLessThan(0.9)
+    await rig.create('old')
+    const hot = await Promise.all(Array.from({ length: 600 }, (_, i) => rig.create(`hot-${i}`)))
+    for (const state of hot) rig.appendNow(state, [message('x'.repeat(LIMITS.chunkBytes))], {}, nothing)
+    expect(rig.shard.log.fullness).toBeGreaterThan(0.5)
+    await until(() => rig.flushed.includes('old'))
+    expect(rig.flushed.length).toBeLessThan(100)
   })
 
   test('truncates the journal only behind what the table has and what is durable there', async () => {
@@ -180,6 +179,47 @@ describe('the flusher', () => {
     await place.store.table.write([{ key, value: stored }])
     rig = await place.kill()
     expect(await rig.read((await rig.shard.load('bad')) as TopicState)).toEqual(['0:  kept'])
+  })
+
+  test('a trim that is not durable yet clears nothing', async () => {
+    const store = await SteppedStore.open(new MemoryDisk())
+    const rig = await store.run(Rig.open(store))
+    const state = await store.run(rig.create('t'))
+    for (let n = 0; n < 4; n++) await store.run(rig.append(state, [message('x'.repeat(70_000))]))
+    await store.run(rig.shard.quiesce())
+    const chunks = async () => (await rig.shard.chunks(state, 0, 9, 9)).length
+    const trims = [rig.trim(state, 2)]
+    await rig.idle()
+    trims.push(rig.trim(state, 3))
+    store.step('journal')
+    await trims[0]
+    rig.shard.collectTrimmed(state)
+    for (let i = 0; i < 9; i++) {
+      await rig.idle()
+      store.step('table')
+    }
+    expect([state.firstOffset, await chunks()]).toEqual([3, 4])
+    await store.run(Promise.all([...trims, rig.shard.quiesce()]))
+    expect(await chunks()).toBe(1)
+  })
+
+  test('an id that a flush under way stores again outlives the clearing of its trimmed record', async () => {
+    const store = await SteppedStore.open(new MemoryDisk())
+    const rig = await store.run(Rig.open(store))
+    const state = await store.run(rig.create('t'))
+    await store.run(rig.append(state, [{ kind: 'message', text: 'x'.repeat(1_000), id: 'again' }]))
+    await store.run(rig.shard.quiesce())
+    await store.run(rig.trim(state, 1))
+    await store.run(rig.append(state, [{ kind: 'message', text: 'y', id: 'again' }]))
+    await rig.idle()
+    rig.shard.flush(state)
+    await rig.idle()
+    expect(state.flushing).not.toBeNull()
+    rig.shard.collectTrimmed(state)
+    await rig.idle()
+    await store.run(rig.shard.quiesce())
+    expect(await rig.shard.chunks(state, 0, 9, 9)).toEqual([])
+    expect(await findRecordId(store.table, state, 'again')).toBe(1)
   })
 
   test('a garbage collection that fails is reported, and goes on after the next start', async () => {

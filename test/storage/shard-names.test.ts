@@ -5,7 +5,7 @@ import { findCheckpoint, findContext, findRecordId } from '../../storage/lookups
 import { INDEX } from '../../storage/store.ts'
 import type { TopicState } from '../../storage/topic-state.ts'
 import { PLACES, type ShardPlace } from './shard-place.ts'
-import { type Rig, type TestRecord, TIME_MS, until } from './shard-rig.ts'
+import { type Rig, type TestRecord, until } from './shard-rig.ts'
 
 const message = (text: string): TestRecord => ({ kind: 'message', text })
 /** One record of each kind that leaves something in an index. */
@@ -206,37 +206,33 @@ describe.each(PLACES)('names on %s', (_, makePlace) => {
     expect(await findRecordId(rig.shard.store.table, state, 'again')).toBe(1)
   })
 
-  test('a trim that is not durable yet clears nothing', async () => {
-    const state = await rig.create('t')
-    for (let n = 0; n < 4; n++) await rig.append(state, [message('x'.repeat(70_000))])
-    await rig.shard.quiesce()
-    expect(await place.entries(INDEX.chunk)).toHaveLength(4)
-    let last: Promise<void> | undefined
-    await rig.commit((item) => {
-      const committed = (): void => {
-        last = rig.trim(state, 3)
-        rig.shard.collectTrimmed(state)
-        item.committed()
-      }
-      rig.shard.trim(state, -1, 0, 2, 0, TIME_MS, { ...item, committed })
-    })
-    const { durable } = rig.shard.log
-    while ((await place.entries(INDEX.chunk)).length > 1) await new Promise((resolve) => setImmediate(resolve))
-    expect(rig.shard.log.durable).toBeGreaterThan(durable)
-    await last
-  })
-
-  test('what was trimmed before it was flushed is cleared after the flush, also when the process is killed between', async () => {
-    const state = await rig.create('t')
-    for (let n = 0; n < 20; n++) await rig.append(state, [message(`${n}${'x'.repeat(10_000)}`)])
-    await rig.trim(state, 19)
+  test.each([false, true])('what was trimmed before its flush is cleared after it (killed: %s)', async (kill) => {
+    let state = await rig.create('t')
+    await rig.append(state, [message('x'.repeat(50_000))])
+    await rig.trim(state, 1)
     rig.shard.collectTrimmed(state)
-    await rig.flush(state)
-    rig = await place.kill()
-    const found = (await rig.shard.load('t')) as TopicState
+    await rig.append(state, [message('y'.repeat(20_000))])
+    await until(() => state.chunkedTo === 2)
+    if (kill) rig = await place.kill()
+    if (kill) state = (await rig.shard.load('t')) as TopicState
     await rig.shard.quiesce()
     expect(await place.entries(INDEX.chunk)).toHaveLength(1)
-    expect((await rig.read(found)).length).toBe(1)
-    await expect(rig.shard.readChunk(found, 3)).rejects.toMatchObject({ code: 'TRIMMED', details: { firstOffset: 19 } })
+    expect(state.bytes).toBeLessThan(21_000)
+    expect((await rig.read(state)).length).toBe(1)
+    await expect(rig.shard.readChunk(state, 0)).rejects.toMatchObject({ code: 'TRIMMED', details: { firstOffset: 1 } })
+  })
+
+  test('a topic that is deleted while its deleted predecessor is looked up stays deleted', async () => {
+    await rig.flush(await topicWithEverything('t', 1))
+    await rig.delete((await rig.shard.load('t')) as TopicState)
+    await rig.append(await rig.create('t'), [message('second')])
+    rig = await place.kill()
+    const second = (await rig.shard.load('t')) as TopicState
+    rig.shard.flush(second)
+    await rig.delete(second)
+    await rig.shard.quiesce()
+    expect([await used(), await place.journal()]).toEqual([[], []])
+    rig = await place.kill()
+    expect(await rig.shard.load('t')).toBeNull()
   })
 })
