@@ -208,7 +208,7 @@ export class Operations {
     const slot = producerId === null ? -1 : findSlot(topic.state, producerId)
     if (slot >= 0 && (topic.state.producers?.[slot]?.sequence ?? -1) >= 0) {
       topic.noteWrite(attachment)
-      adoptStreams(attachment, slot)
+      adoptStreams(this.context, attachment, slot)
     }
     if (!observe) this.reclaimer.attached(topic)
     return attachment

@@ -109,13 +109,17 @@ export function loseStreams(context: Context, topic: Topic, nowMs: number): void
     topic.run(() => {
       const stream = topic.state.openStreams?.get(streamId)
       if (topic.ended !== null || stream === undefined || stream.state === 'lost' || topic.isLive(streamId)) return
-      const nothing = new CallbackItem(ignore, ignore)
-      try {
-        appendStreamRecord(context, topic, { state: 'lost', streamId }, nothing)
-      } catch {
-        // The store cannot write: no reader is told anything, and the grace begins anew after the next start.
-      }
+      appendUnlessFailed(context, topic, 'lost', streamId)
     })
+  }
+}
+
+/** Writes a record that nobody waits for. */
+function appendUnlessFailed(context: Context, topic: Topic, state: 'lost' | 'resumed', streamId: string): void {
+  try {
+    appendStreamRecord(context, topic, { state, streamId }, new CallbackItem(ignore, ignore))
+  } catch {
+    // The store cannot write: no reader is told anything, and the grace begins anew after the next start.
   }
 }
 
@@ -134,16 +138,25 @@ function stop(context: Context, topic: Topic, streamId: string, reason: string |
 
 /**
  * A producer has attached again: the open streams that it was the last to write are live, for it goes on with the fence
- * it has. One already `lost` stays so until it is continued.
+ * it has. Of one already `lost` the readers are told that it is resumed.
  */
-export function adoptStreams(attachment: Attachment, slot: number): void {
+export function adoptStreams(context: Context, attachment: Attachment, slot: number): void {
   const { topic } = attachment
   for (const stream of topic.state.openStreams?.values() ?? []) {
     if (stream.writerSlot !== slot) continue
     // What is there is the same producer's former connection, not yet known to be gone.
     topic.writers?.get(stream.streamId)?.writes?.delete(stream.streamId)
     setWriter(topic, attachment, stream.streamId)
+    if (stream.state === 'lost') resumeLost(context, topic, stream.streamId)
   }
+}
+
+/** A `resumed` record of the broker's own: it gives no new fence, for the writer is the one that has it. */
+function resumeLost(context: Context, topic: Topic, streamId: string): void {
+  topic.run(() => {
+    if (topic.ended !== null || topic.state.openStreams?.get(streamId)?.state !== 'lost') return
+    appendUnlessFailed(context, topic, 'resumed', streamId)
+  })
 }
 
 function becomeWriter(topic: Topic, attachment: Attachment, streamId: string, fence: number): void {

@@ -58,7 +58,7 @@ export interface ListOptions {
 }
 
 /**
- * A broker, reached when it is needed. Requests wait for as long as it is unreachable; they reject with ACCESS_DENIED or
+ * A broker, reached when it is needed. Requests wait for as long as it is unreachable; they reject with UNAUTHENTICATED or
  * VERSION_MISMATCH, which waiting does not change, and with CONNECTION_CLOSED after `close`.
  */
 export interface Broker extends AsyncDisposable {

@@ -166,9 +166,11 @@ export class RecordWalker {
     this.eachExtra((tag, from, to) => {
       if (tag !== EXTRA_ID && tag !== EXTRA_TRACE) return
       const sizeOk = tag !== EXTRA_ID || (to > from && to - from <= LIMITS.nameBytes)
-      if (!sizeOk || !isUtf8(this.bytes, from, to)) {
-        throw new LitetopicError('BAD_NAME', `a record id must be 1–${LIMITS.nameBytes} bytes, id and trace UTF-8`)
-      }
+      if (sizeOk && isNameText(this.bytes, from, to)) return
+      throw new LitetopicError(
+        'BAD_NAME',
+        `a record id must be 1–${LIMITS.nameBytes} bytes, id and trace UTF-8 without control characters`,
+      )
     })
   }
 

@@ -48,7 +48,8 @@ function addStream(state: TopicState, effects: Effects, walker: RecordWalker, of
   const name = streamStateName(walker.code)
   const detail = walker.dataFrom === walker.dataTo ? null : walker.text()
   const known = state.openStreams?.get(streamId)
-  const grants = name === 'open' || name === 'resumed'
+  // The broker's own `resumed` tells readers that the writer is back; the fence that it has stays.
+  const grants = name === 'open' || (name === 'resumed' && slot >= 0)
   const stream: StreamState = known ?? {
     streamId,
     state: name,

@@ -340,5 +340,5 @@ function packed(out: ByteWriter, type: number): Uint8Array {
 function closeCode(error: LitetopicError): number {
   if (error.code === 'FRAME_TOO_LARGE') return CLOSE.tooLarge
   if (error.code === 'INTERNAL') return CLOSE.internal
-  return error.code === 'ACCESS_DENIED' ? CLOSE.policy : CLOSE.protocol
+  return error.code === 'UNAUTHENTICATED' ? CLOSE.policy : CLOSE.protocol
 }

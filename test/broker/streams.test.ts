@@ -222,6 +222,25 @@ describe('a writer that is gone', () => {
     await reader.until(() => reading.states('s').at(-1) === 'lost')
   })
 
+  test('and is back after it was lost goes on with the fence it has, and readers see that it is resumed', async () => {
+    let broker = await TestBroker.start({ streamGraceMs: 10_000 })
+    let peer = await writer(broker)
+    await openStream(peer, 0)
+    const { peer: reader, reading } = await follower(broker)
+    await broker.drop(peer)
+    await broker.clock.advance(10_100)
+    await reader.until(() => reading.states('s').at(-1) === 'lost')
+    peer = await writer(broker)
+    await reader.until(() => reading.states('s').at(-1) === 'resumed')
+    await peer.append({ sequence: 1, fence: 0 }, token('s', 'on'))
+    await reader.until(() => reading.text('s') === 'on')
+    expect(reading.states('s')).toEqual(['open', 'lost', 'resumed'])
+    broker = await broker.restart()
+    peer = await writer(broker)
+    expect((await peer.ask(UP.stream, 0, 's')).stream).toMatchObject({ state: 'resumed', fence: 0, live: true })
+    expect(await codeOf(peer.append({ sequence: 2, fence: 0 }, token('s', 'and on')))).toBe('ok')
+  })
+
   test('whose former connection is not known to be gone is live on the new one', async () => {
     const broker = await TestBroker.start({ streamGraceMs: 10_000 })
     const former = await writer(broker)

@@ -95,7 +95,7 @@ describe('connecting', () => {
     expect(broker.lastError).toMatchObject({ code: 'BROKER_UNREACHABLE' })
   })
 
-  it.each(['ACCESS_DENIED', 'VERSION_MISMATCH'] as const)('rejects everything for good on %s', async (code) => {
+  it.each(['UNAUTHENTICATED', 'VERSION_MISMATCH'] as const)('rejects everything for good on %s', async (code) => {
     peer.welcome = null
     const broker = client()
     const waiting = [broker.session('a'), broker.describe('a')]
@@ -110,7 +110,7 @@ describe('connecting', () => {
     let tokens = 0
     const broker = client({ token: () => `token-${++tokens}` })
     await broker.session('a')
-    peer.error(0, 'ACCESS_DENIED')
+    peer.error(0, 'UNAUTHENTICATED')
     await inState(broker, 'waiting')
     clock.advance(LIMITS.reconnectMinMs)
     await peer.until(() => peer.connections === 2 && peer.received.length >= 4)

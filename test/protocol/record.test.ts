@@ -210,6 +210,7 @@ describe('data on its way in', () => {
     expect(check(bytesOf(3, 0x04, 1, 0x00))).toBe('BAD_NAME')
     expect(check(bytesOf(5, 0x02, 1, 0x61, 1, 0xff))).toBe('BAD_NAME')
     expect(check(bytesOf(5, 0x41, 3, 1, 1, 0xff))).toBe('BAD_NAME')
+    expect(check(bytesOf(5, 0x41, 3, 1, 1, 0x0a))).toBe('BAD_NAME')
     expect(check(bytesOf(4, 0x41, 2, 1, 0))).toBe('BAD_NAME')
   })
 
