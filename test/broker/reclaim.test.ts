@@ -173,7 +173,7 @@ describe('residency', () => {
     expect(broker.broker.stats().residentTopics).toBe(1)
     expect(await again.append({ sequence: 2, fence: 3 }, ...tokens('s', 'a', 'b'))).toBe(4)
     expect(await again.append({ sequence: 3 }, message('hi', 'm1'))).toBe(0)
-    expect(await again.append({ sequence: 4, fence: 3 }, ...tokens('s', 'c'))).toBe(8)
+    expect(await again.append({ sequence: 4, fence: 3 }, ...tokens('s', 'c'))).toBe(9)
     expect((await again.ask(UP.context, 0, {})).entries).toMatchObject([{ name: 'plan' }])
     expect((await again.ask(UP.resume, 0, { checkpoint: 'c' })).checkpoint?.state?.value).toBe('2')
     expect((await again.ask(UP.stream, 0, 'stopped')).stream).toMatchObject({
@@ -182,9 +182,9 @@ describe('residency', () => {
     })
     expect((await again.ask(UP.describe, 'a')).policy).toMatchObject({ maxRecords: 1000, lingerMs: 'forever' })
     const reading = await again.read({ start: true })
-    await again.until(() => reading.position === 9)
+    await again.until(() => reading.position === 10)
     expect(reading.text('s')).toBe('abc')
-    expect(reading.states('s')).toEqual(['open', 'lost'])
+    expect(reading.states('s')).toEqual(['open', 'lost', 'resumed'])
   })
 
   test('of many topics ends together, and their timers do not keep them', async () => {
