@@ -144,7 +144,8 @@ export class DueTopics {
 /** One that is held needs its stored timer only after a crash, and then gets its full linger anyway. */
 function safeguardMs(topic: Topic | undefined, { lingerMs }: StoredTimer): number {
   const isHeld = topic !== undefined && topic.holders > 0 && Number.isFinite(lingerMs)
-  return isHeld ? Math.max(COARSE_MS, lingerMs) : COARSE_MS
+  const fullMs = Math.max(lingerMs, 1000)
+  return isHeld ? fullMs : Math.min(fullMs, COARSE_MS)
 }
 
 function isLeftOver(topic: Topic | undefined, timer: StoredTimer): boolean {

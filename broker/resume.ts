@@ -69,7 +69,9 @@ async function addContextAndStreams(
   const streams = await streamsSince(context, topic, inMemory, next, reply.nextOffset, list)
   if (page.more || list.bytes < 0) room.bytes = -1
   const text = room.bytes < 0 ? new Map() : await textOf(context, topic, streams, reply.nextOffset, room)
-  const isPartial = room.bytes < 0
+  // A text without its beginning is none: who reads it piece by piece is told TRIMMED.
+  const isCut = [...streams.values()].some((stream) => stream.openOffset < topic.state.firstOffset)
+  const isPartial = room.bytes < 0 || isCut
   if (isPartial) reply.partial = true
   reply.context = isPartial ? [] : page.entries
   reply.streams = [...streams.values()].map((stream) => ({

@@ -46,7 +46,6 @@ export class Context {
   async get(name: string, { asOf }: AsOf = {}): Promise<Value | undefined> {
     checkId(name, 'context name')
     const at = offsetOf(asOf)
-    if (at === 'nothing') return undefined
     const { attachment } = this
     const options = { name, asOf: at }
     const { entries } = await attachment.ask(UP.context, (request) => [UP.context, request, attachment.handle, options])
@@ -64,7 +63,6 @@ export class Context {
   /** All entries in byte order of their names, asked for page by page. */
   async *pages({ asOf }: AsOf = {}): AsyncGenerator<[name: string, value: Value]> {
     const at = offsetOf(asOf)
-    if (at === 'nothing') return
     const { attachment } = this
     for (let after: string | undefined; ; ) {
       const options = { asOf: at, after }
@@ -114,12 +112,9 @@ function concat(pieces: readonly Uint8Array[]): Uint8Array {
   return whole
 }
 
-/** The newest offset that counts; `nothing` for a cursor before the first record. Throws BAD_CURSOR or BAD_REQUEST. */
-function offsetOf(asOf: number | string | undefined): number | undefined | 'nothing' {
-  if (typeof asOf === 'string') {
-    const { next } = parseCursor(asOf)
-    return next === 0 ? 'nothing' : next - 1
-  }
+/** Records before this offset count. Throws BAD_CURSOR or BAD_REQUEST. */
+function offsetOf(asOf: number | string | undefined): number | undefined {
+  if (typeof asOf === 'string') return parseCursor(asOf).next
   if (asOf === undefined || (Number.isSafeInteger(asOf) && asOf >= 0)) return asOf
   throw new LitetopicError('BAD_REQUEST', `asOf must be a cursor or an offset from 0 on, not ${asOf}`)
 }

@@ -59,7 +59,10 @@ export interface Resumed<T> {
   /** Of `diverged`: the last offset that both histories have. */
   readonly commonOffset: number | null
   readonly checkpoint: Checkpoint | null
-  /** More than 1 MiB: context and text were left out, and are read with `entries` and `pieces`. */
+  /**
+   * Context and text were left out, and are read with `entries` and `pieces`: they are more than 1 MiB, or the beginning of
+   * a stream was trimmed, in which case its `pieces` reject with TRIMMED.
+   */
   readonly partial: boolean
   /** The context as of the place resumed from; empty if `partial`. */
   readonly context: ReadonlyMap<string, Value>

@@ -128,7 +128,8 @@ export class TokenWriter implements StreamWriter, OperationOwner, Writing {
     this.resumed = opened.fence !== opened.openOffset
     this.parts = opened.parts
     this.onText = opened.onText
-    attachment.addWriter(this.id, this)
+    if (attachment.failure === null) attachment.addWriter(this.id, this)
+    else this.failure = attachment.failure
   }
 
   get text(): string {

@@ -30,6 +30,8 @@ export interface SubscriptionHost {
   readonly epoch: number
   /** Can requests that need the handle be sent now? */
   readonly attached: boolean
+  /** Why it is over, or null. */
+  readonly failure: LitetopicError | null
   addSubscription(subscription: Subscription<unknown>): void
   removeSubscription(subscription: Subscription<unknown>): void
 }
@@ -82,6 +84,7 @@ export class Subscription<T> implements Subscribed {
     this.options = options
     this.decoder = new RecordDecoder(check)
     this.wake = wake
+    if (host.failure !== null) throw this.withOutcome(host.failure)
     this.number = host.connection.router.subscriptions.add(this)
     host.addSubscription(this as Subscription<unknown>)
     if (host.attached) this.attached()

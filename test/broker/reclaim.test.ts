@@ -150,6 +150,16 @@ describe('linger', () => {
   })
 })
 
+test('a kill does not make a topic outlive its linger by more than that, however long it was in use', async () => {
+  const broker = await TestBroker.start({ lingerMs: 5000, quietMs: 1000 })
+  const peer = await broker.peer()
+  await peer.attach('a', { producer: 'p' })
+  await peer.append({ sequence: 0 }, message('hi'))
+  for (let second = 0; second < 20; second++) await broker.clock.advance(1000)
+  const next = await broker.kill()
+  await next.pass(() => next.broker.stats().reclaimed === 1, 8)
+})
+
 describe('residency', () => {
   test('ends when nobody uses a topic, and it comes back with everything', async () => {
     const broker = await TestBroker.start({ residencyIdleMs: 1000, lingerMs: 'forever', streamGraceMs: 500 })
