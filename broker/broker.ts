@@ -6,7 +6,7 @@ import {
   DEFAULT_HOST,
   DEFAULT_PORT,
   LIMITS,
-  type LitetopicError,
+  LitetopicError,
   WEBSOCKET_PATH,
 } from '../protocol/index.ts'
 import { type Durability, MemoryDisk, openLevelStore, openMemoryStore, Shard, type Store } from '../storage/index.ts'
@@ -123,7 +123,7 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
     overloaded: () => shard.log.uncommittedBytes > LIMITS.uncommittedBytes || shard.log.fullness > 0.9,
   })
   const host = options.host ?? DEFAULT_HOST
-  const port = await listener.listen(host, options.port ?? DEFAULT_PORT)
+  const port = await listener.listen(host, checkPort(options.port ?? DEFAULT_PORT))
   void reclaimer.start()
   // A journal that is nearly full from before would pause publishers, and nothing would be committed that wakes it.
   shard.wakeFlusher()
@@ -159,6 +159,11 @@ function tell(item: CommitItem, failure: LitetopicError | null, report: (error: 
   } catch (error) {
     report(asLitetopicError(error))
   }
+}
+
+function checkPort(port: number): number {
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port
+  throw new LitetopicError('BAD_REQUEST', `port must be from 0 to 65535, not ${port}`)
 }
 
 async function openStore(options: BrokerOptions): Promise<Store> {

@@ -58,6 +58,9 @@ export class Operations {
   ): Promise<{ attachment: Attachment; reply: Promise<ReplyOf<typeof UP.attach>> }> {
     checkTopicName(name)
     if (options.producer !== undefined) checkId(options.producer, 'producer id')
+    if (options.exclusive === true) {
+      throw new LitetopicError('BAD_REQUEST', 'exclusive attachments are not in this version; leave the option out')
+    }
     const policy = storedPolicy(options.policy)
     return this.withTopic(name, (found) => {
       const { registry, shard, clock } = this.context

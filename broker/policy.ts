@@ -33,17 +33,30 @@ function bound(own: number | null | undefined, prefix: number | null | undefined
   return (own === undefined ? prefix : own) ?? Number.POSITIVE_INFINITY
 }
 
-/** The policies by prefix as they are looked up, with the default for the rest. Throws BAD_NAME. */
+/** The policies by prefix as they are looked up, with the default for the rest. Throws BAD_NAME or BAD_REQUEST. */
 export function policyTable(
   lingerMs: number | 'forever',
   policies: Readonly<Record<string, TopicPolicy>>,
 ): PolicyTable {
+  checkPolicy({ lingerMs }, 'the default policy')
   const table = new Map<string, TopicPolicy>([['', { lingerMs }]])
   for (const [prefix, policy] of Object.entries(policies)) {
     const bare = checkPrefix(prefix)
+    checkPolicy(policy, `the policy of prefix ${JSON.stringify(prefix)}`)
     table.set(bare, bare === '' ? { lingerMs, ...policy } : policy)
   }
   return table
+}
+
+function checkPolicy({ lingerMs, ...bounds }: TopicPolicy, what: string): void {
+  const isCount = (value: unknown, least: number): boolean => Number.isSafeInteger(value) && Number(value) >= least
+  if (lingerMs !== undefined && lingerMs !== 'forever' && !isCount(lingerMs, 0)) {
+    throw new LitetopicError('BAD_REQUEST', `${what}: lingerMs must be a whole number from 0 on, or "forever"`)
+  }
+  for (const [key, value] of Object.entries(bounds)) {
+    if (value === undefined || value === null || isCount(value, 1)) continue
+    throw new LitetopicError('BAD_REQUEST', `${what}: ${key} must be a whole number from 1 on`)
+  }
 }
 
 /** The same as answers carry it. */

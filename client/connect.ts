@@ -38,7 +38,7 @@ export interface SessionOptions<T> {
   readonly create?: boolean
   /** Only looks: neither creates the topic nor keeps it alive, and cannot write. Default false. */
   readonly observe?: boolean
-  /** Shuts out all other writers of the topic. Default false. */
+  /** Kept for shutting out all other writers of the topic; this version refuses true with BAD_REQUEST. Default false. */
   readonly exclusive?: boolean
   /** If this creates the topic: how long it outlives its last attachment, in ms. Default: the broker's policy for its name. */
   readonly lingerMs?: number | 'forever'

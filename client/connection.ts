@@ -99,7 +99,8 @@ export class Connection {
 
   /** Sends a request now. Only while it is open. */
   exchange(exchange: Exchange): void {
-    this.frame(this.router.exchanges.begin(exchange))
+    const frame = this.router.exchanges.begin(exchange)
+    if (frame !== null) this.frame(frame)
   }
 
   /** Sends a frame with the next flush. Only while it is open. */

@@ -3,6 +3,7 @@
 import {
   asLitetopicError,
   checkReply,
+  checkUp,
   DOWN,
   type Down,
   LitetopicError,
@@ -28,12 +29,21 @@ export class ExchangeTable {
   private readonly open = new Map<number, Exchange>()
   private last = 0
 
-  /** The frame to send. */
-  begin(exchange: Exchange): UpFrame {
+  /**
+   * The frame to send; null if an option lies outside its range, which has been told. A broker would close the connection
+   * on such a frame, for all that share it.
+   */
+  begin(exchange: Exchange): UpFrame | null {
     do this.last = (this.last % (PROBE_REQUEST - 1)) + 1
     while (this.open.has(this.last))
+    const frame = exchange.frame(this.last)
+    const wrong = checkUp(frame)
+    if (wrong !== undefined) {
+      exchange.refused(new LitetopicError('BAD_REQUEST', `an option is out of its range: ${wrong}`))
+      return null
+    }
     this.open.set(this.last, exchange)
-    return exchange.frame(this.last)
+    return frame
   }
 
   /** Throws BAD_FRAME for a reply that nobody waits for or of the wrong shape. */

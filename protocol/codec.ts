@@ -86,6 +86,11 @@ export function decodeDown(message: Uint8Array): DownFrame[] {
   return decode(message, DOWN_FRAMES) as DownFrame[]
 }
 
+/** What is wrong with a frame that is about to be sent, or undefined. */
+export function checkUp(frame: UpFrame): string | undefined {
+  return UP_FRAMES[frame[0]].check(frame)
+}
+
 /** A reply's value, checked for the request it answers. Throws BAD_FRAME. */
 export function checkReply<R extends RequestType>(type: R, value: unknown): ReplyOf<R> {
   const wrong = REPLIES[type].check(value)

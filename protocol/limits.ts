@@ -1,5 +1,5 @@
 /**
- * Every bound of the product, with its unit in its name. A bound that is not here does not exist.
+ * Every bound that a user or another program can meet, with its unit in its name.
  * Those that a configuration may change are defaults; the rest are part of the protocol or of the storage format.
  */
 

@@ -18,10 +18,10 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 
 const REMEDIES: Partial<Record<ErrorCode, string>> = {
   BROKER_UNREACHABLE: 'start a broker with "litetopic serve", or name yours with --url or LITETOPIC_URL',
-  DATA_DIR_IN_USE: 'stop the broker that has it open, or choose another directory with --data',
-  DATA_DIR_UNUSABLE: 'make it a directory that you may write to, or choose another one with --data',
-  DATA_DIR_VERSION: 'use the version of litetopic that wrote it, or choose another directory with --data',
-  PORT_IN_USE: 'stop what listens there, or choose another port with --port (0: any free one)',
+  DATA_DIR_IN_USE: '--data names another one',
+  DATA_DIR_UNUSABLE: '--data names another one',
+  DATA_DIR_VERSION: '--data names another one',
+  PORT_IN_USE: '--port names another one, or 0 for any free one',
   NOT_FOUND: 'see what there is with "litetopic list"',
   STREAM_EXISTS: 'choose another id with --stream',
   STREAM_ENDED: 'choose another id with --stream',

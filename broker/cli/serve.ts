@@ -19,8 +19,8 @@ export async function serve(options: ServeOptions): Promise<void> {
   const { config, ...given } = options
   const merged: ServeConfig = { ...(config === undefined ? {} : await loadConfig(config)), ...given }
   const dataDir = resolve(merged.dataDir ?? DEFAULT_DATA_DIR)
-  const stopped = untilSignal()
   const broker = await startBroker({ ...merged, dataDir, log: (line) => console.error(line) })
+  const stopped = untilSignal()
   console.log(`litetopic listening on ${broker.url}`)
   console.log(`  data in ${dataDir}, durability ${merged.durability ?? 'fsync'}`)
   const url = broker.port === DEFAULT_PORT ? '' : ` --url ${broker.url}`

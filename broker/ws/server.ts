@@ -137,7 +137,7 @@ function listenError(error: NodeJS.ErrnoException, host: string, port: number): 
   if (error.code === 'EADDRINUSE') {
     return new LitetopicError(
       'PORT_IN_USE',
-      `${host}:${port} is taken by another process: stop it, or choose another port`,
+      `${host}:${port} is taken: stop what listens there, or choose another port`,
       { host, port },
       error,
     )

@@ -90,6 +90,23 @@ it('a resume does not tell the text of a stream whose beginning was trimmed', as
   await expect(pieces()).rejects.toMatchObject({ code: 'TRIMMED' })
 })
 
+describe('an option out of its range', () => {
+  it('is refused at its own call, and the connection goes on for all others', async () => {
+    const session = await broker.session('a')
+    const states: string[] = []
+    broker.onState((state) => states.push(state))
+    const refused = { code: 'BAD_REQUEST' }
+    await expect(broker.list({ limit: -1 })).rejects.toMatchObject(refused)
+    await expect(broker.session('b', { lingerMs: -1 })).rejects.toMatchObject(refused)
+    await expect(broker.session('b', { lingerMs: 1.5 })).rejects.toMatchObject(refused)
+    await expect(session.trim({ before: -1 })).rejects.toMatchObject(refused)
+    await expect(session.stop('s', { reason: 'r'.repeat(70_000) })).rejects.toMatchObject(refused)
+    await expect(broker.session('b', { exclusive: true })).rejects.toMatchObject(refused)
+    expect(await session.append('still here')).toMatchObject({ offset: 0 })
+    expect(states).toEqual([])
+  })
+})
+
 /** A network that can hold back what the broker says and deliver it as one message. */
 function holdingNetwork(): { open: SocketFactory; hold(): void; held(): Promise<void>; release(): void } {
   let holding = false
