@@ -68,7 +68,7 @@ export interface Broker {
 
 /**
  * Starts a broker in this process. Rejects with DATA_DIR_IN_USE, DATA_DIR_UNUSABLE, DATA_DIR_VERSION, STORE_CORRUPT,
- * BAD_NAME or PORT_IN_USE.
+ * BAD_NAME, BAD_REQUEST or PORT_IN_USE.
  */
 export async function startBroker(options: BrokerOptions = {}): Promise<Broker> {
   const store = options.store ?? (await openStore(options))
@@ -120,7 +120,7 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
     clock,
     incarnation: shard.incarnation,
     version: packageVersion(),
-    overloaded: () => shard.log.uncommittedBytes > LIMITS.uncommittedBytes || shard.log.fullness > 0.9,
+    overloaded: () => isOverloaded(shard),
   })
   const host = options.host ?? DEFAULT_HOST
   const port = await listener.listen(host, checkPort(options.port ?? DEFAULT_PORT))
@@ -159,6 +159,11 @@ function tell(item: CommitItem, failure: LitetopicError | null, report: (error: 
   } catch (error) {
     report(asLitetopicError(error))
   }
+}
+
+/** Are publishers to be paused, because the disk does not keep up? */
+function isOverloaded({ log }: Shard<CommitItem>): boolean {
+  return log.uncommittedBytes > LIMITS.uncommittedBytes || log.fullness > LIMITS.journalPauseShare
 }
 
 function checkPort(port: number): number {

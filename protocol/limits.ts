@@ -49,7 +49,9 @@ export const LIMITS = {
   createsPerCommit: 4096,
   /** Uncommitted bytes beyond which publishers are paused. */
   uncommittedBytes: 8 * MiB,
-  /** Journal not yet flushed into the table: from half of it the flusher works, at 90 % publishers are paused. */
+  /** Of the journal's budget: publishers are paused beyond this share of it. */
+  journalPauseShare: 0.9,
+  /** Journal not yet flushed into the table: from half of it on the flusher works. */
   journalBytes: 64 * MiB,
   /** The same, in operations. */
   journalOperations: 500_000,

@@ -31,9 +31,6 @@ export type OperationType = (typeof OPERATION)[keyof typeof OPERATION]
 /** The append holds records that change more than the log: ids, context, checkpoints, streams. */
 export const APPEND_EFFECTS = 1
 
-/** Largest size of an append operation before its batch. */
-export const APPEND_OPERATION_BYTES = 1 + 8 + 2 + 8 + 1
-
 /** Policy of one topic; what is missing comes from the longest prefix configured. */
 export interface TopicPolicy {
   readonly lingerMs?: number | 'forever'
