@@ -18,7 +18,8 @@ import { effectivePolicy, policyTable } from './policy.ts'
 import { Quiet } from './quiet.ts'
 import { Reclaimer } from './reclaim.ts'
 import { Registry } from './registry.ts'
-import { Listener } from './ws/server.ts'
+import { Hub, type Transport } from './ws/hub.ts'
+import { WebSocketTransport } from './ws/server.ts'
 
 /** Linger and retention; see PROTOCOL.md, Limits. Retention is in whole chunks; null or absent is without bound. */
 export interface PolicyOptions {
@@ -50,6 +51,8 @@ export interface BrokerOptions {
   readonly clock?: Clock
   /** A store to use instead of a data directory. */
   readonly store?: Store
+  /** Where connections come from, instead of a WebSocket server at host and port. */
+  readonly transport?: Transport
   /** Told, in one line, of what an operator should know. */
   readonly log?: (line: string) => void
 }
@@ -90,7 +93,7 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
     committed(items) {
       for (const item of items) tell(item, null, report)
       shard.wakeFlusher()
-      listener.relieve()
+      hub.relieve()
       quiet.touch()
     },
     failed(items, error) {
@@ -99,7 +102,7 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
     },
     lingerMs: (state) => effectivePolicy(policies, state.name, state.policy).lingerMs,
     flushed: (state) => reclaimer.flushed(state),
-    truncated: () => listener.relieve(),
+    truncated: () => hub.relieve(),
     flushFailed: unavailable,
   })
   const registry = new Registry(shard, clock)
@@ -115,7 +118,7 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
   const reclaimer = new Reclaimer(context)
   registry.onResident = (topic) => reclaimer.resident(topic)
   const quiet = new Quiet(shard, clock, options.quietMs ?? LIMITS.quietMs, unavailable)
-  const listener = new Listener({
+  const hub = new Hub({
     operations: new Operations(context, reclaimer),
     clock,
     incarnation: shard.incarnation,
@@ -123,14 +126,14 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
     overloaded: () => isOverloaded(shard),
   })
   const host = options.host ?? DEFAULT_HOST
-  const port = await listener.listen(host, checkPort(options.port ?? DEFAULT_PORT))
+  const port = await hub.open(options.transport ?? new WebSocketTransport(host, checkPort(options.port)))
   void reclaimer.start()
   // A journal that is nearly full from before would pause publishers, and nothing would be committed that wakes it.
   shard.wakeFlusher()
   quiet.touch()
   let closed: Promise<void> | null = null
   const close = async (): Promise<void> => {
-    await Promise.all([quiet.stop(), reclaimer.stop(), listener.close()])
+    await Promise.all([quiet.stop(), reclaimer.stop(), hub.close()])
     await shard.close()
   }
   return {
@@ -140,7 +143,7 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
     dataDir: store.location === 'memory' ? null : store.location,
     stats: () => ({
       residentTopics: registry.size,
-      connections: listener.connections,
+      connections: hub.connections,
       journalFullness: shard.log.fullness,
       reclaimed: reclaimer.reclaimed,
     }),
@@ -166,7 +169,7 @@ function isOverloaded({ log }: Shard<CommitItem>): boolean {
   return log.uncommittedBytes > LIMITS.uncommittedBytes || log.fullness > LIMITS.journalPauseShare
 }
 
-function checkPort(port: number): number {
+function checkPort(port: number = DEFAULT_PORT): number {
   if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port
   throw new LitetopicError('BAD_REQUEST', `port must be from 0 to 65535, not ${port}`)
 }

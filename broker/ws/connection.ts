@@ -41,7 +41,7 @@ const PUBLISHING: ReadonlySet<number> = new Set([
 /** WebSocket close codes, RFC 6455 section 7.4.1. */
 const CLOSE = { normal: 1000, goingAway: 1001, protocol: 1002, policy: 1008, tooLarge: 1009, internal: 1011 } as const
 
-/** What is needed of a WebSocket of `ws`, which server.ts accepts. */
+/** What is needed of a WebSocket, which a transport accepts; those of `ws` have it. */
 export interface Socket {
   binaryType: string
   readonly bufferedAmount: number
