@@ -68,6 +68,13 @@ export function applyPolicy(state: TopicState, policy: TopicPolicy): void {
   state.policy = { ...state.policy, ...policy }
 }
 
+/** The fence was taken by a producer, or, with null, is let go of. */
+export function applyFence(state: TopicState, fence: number, holder: string | null): void {
+  if (fence < state.fence) broken(`the fence of ${state.name} only rises`)
+  state.fence = fence
+  state.fenceHolder = holder
+}
+
 /** The text costs something: it is only made when it is needed. */
 function broken(what: string): never {
   throw new LitetopicError('INTERNAL', `broken invariant: ${what}`)

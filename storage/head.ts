@@ -49,7 +49,7 @@ type PackedHead = [
   nextOffset: number,
   clearedTo: number,
   bytes: number,
-  fence: number,
+  fence: number | [fence: number, holder: string],
   dueMs: number,
   policy: TopicPolicy | null,
   producers: PackedProducer[] | null,
@@ -80,7 +80,7 @@ export function encodeHead(key: Uint8Array, state: TopicState, plan: HeadPlan): 
     state.nextOffset,
     state.clearedTo,
     state.bytes,
-    state.fence,
+    state.fenceHolder === null ? state.fence : [state.fence, state.fenceHolder],
     state.dueMs,
     state.policy,
     packProducers(state),
@@ -106,7 +106,9 @@ export function decodeHead(name: string, value: Uint8Array): { state: TopicState
   state.flushedTo = state.nextOffset = state.committedTo = nextOffset
   state.clearedTo = head[10]
   state.bytes = head[11]
-  state.fence = head[12]
+  const fence = head[12]
+  if (typeof fence === 'number') state.fence = fence
+  else [state.fence, state.fenceHolder] = fence
   state.dueMs = state.storedDueMs = head[13]
   state.closed = (flags & FLAG.closed) !== 0
   state.tableUsed = (flags & FLAG.tableUsed) !== 0

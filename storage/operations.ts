@@ -25,6 +25,7 @@ export const OPERATION = {
   trim: 6,
   policy: 7,
   delete: 8,
+  fence: 9,
 } as const
 export type OperationType = (typeof OPERATION)[keyof typeof OPERATION]
 
@@ -53,6 +54,8 @@ export interface OperationBody {
   trim: [epoch: number, slot: number, sequence: number, firstOffset: number, freedBytes: number, timeMs: number]
   policy: [epoch: number, policy: TopicPolicy]
   delete: [epoch: number, name: string]
+  /** An exclusive session has taken the topic, or, with no holder, let go of it. */
+  fence: [epoch: number, fence: number, holder: string | null]
 }
 
 export function writeEntryHeader(slab: Buffer, from: number, to: number, number: number, operations: number): void {
@@ -93,7 +96,7 @@ export interface FoundOperation {
 export function readOperation(reader: ByteReader): FoundOperation {
   const type = reader.u8()
   if (type === OPERATION.append) return readAppend(reader)
-  if (type === 0 || type > OPERATION.delete) throw unknown(`operation type ${type}`)
+  if (type === 0 || type > OPERATION.fence) throw unknown(`operation type ${type}`)
   const body = unpack(reader.view(reader.varint()))
   if (!Array.isArray(body) || typeof body[0] !== 'number') {
     throw new LitetopicError('STORE_CORRUPT', `an operation of type ${type} that is not a list`)

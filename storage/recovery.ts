@@ -4,7 +4,7 @@
  */
 
 import { ByteReader, invariant, LIMITS, LitetopicError } from '../protocol/index.ts'
-import { applyAppend, applyEffects, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
+import { applyAppend, applyEffects, applyFence, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
 import { type AsOf, decodeHead } from './head.ts'
 import { headKey } from './keys.ts'
 import {
@@ -157,6 +157,11 @@ function applyOperation(
     case OPERATION.policy:
       applyPolicy(state, (operation.body as OperationBody['policy'])[1])
       break
+    case OPERATION.fence: {
+      const [, fence, holder] = operation.body as OperationBody['fence']
+      applyFence(state, fence, holder)
+      break
+    }
     case OPERATION.delete:
       state.deleted = true
       break

@@ -4,7 +4,7 @@
  */
 
 import { asLitetopicError, ByteReader, LIMITS, LitetopicError, unpack } from '../protocol/index.ts'
-import { applyAppend, applyEffects, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
+import { applyAppend, applyEffects, applyFence, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
 import { type CommitListener, CommitLog, type ShardAppend } from './commit-log.ts'
 import { Flusher, type FlusherListener } from './flusher.ts'
 import { Garbage, needsClearing } from './garbage.ts'
@@ -121,6 +121,12 @@ export class Shard<Item> {
   setPolicy(state: TopicState, policy: TopicPolicy, item: Item): void {
     this.log.write(state, 'policy', [state.epoch, policy], item)
     applyPolicy(state, policy)
+  }
+
+  /** Gives the topic's fence to a producer, or, with null, takes it from the one that has it. */
+  setFence(state: TopicState, fence: number, holder: string | null, item: Item): void {
+    this.log.write(state, 'fence', [state.epoch, fence, holder], item)
+    applyFence(state, fence, holder)
   }
 
   /** Makes `firstOffset` the first one kept. `slot` is -1 for the broker's own retention. */

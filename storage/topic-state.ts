@@ -80,8 +80,10 @@ export class TopicState {
   clearedTo = 0
   closed = false
   policy: TopicPolicy | null
-  /** The fence of an exclusive session; 0 for none. */
+  /** How often an exclusive session has taken the topic: who writes must have attached under this number. */
   fence = 0
+  /** Id of the producer that holds the fence, and alone may write; null while nobody does. */
+  fenceHolder: string | null = null
   producers: (ProducerState | null)[] | null = null
   /** Streams that have not ended, by id. */
   openStreams: Map<string, StreamState> | null = null

@@ -23,7 +23,7 @@ const CONTEXT_NAMES = ['n', 'n2', 'nn'] as const
 const SIZES = [10, 300, 5_000, 40_000]
 
 type Step =
-  | { do: 'create' | 'delete' | 'flush' | 'leave' | 'due' | 'policy'; topic: number }
+  | { do: 'create' | 'delete' | 'flush' | 'leave' | 'due' | 'policy' | 'take' | 'let go'; topic: number }
   | { do: 'append'; topic: number; kinds: readonly number[]; size: number; producer: number }
   | { do: 'advance'; topic: number; producer: number }
   | { do: 'trim'; topic: number; share: number }
@@ -51,8 +51,11 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: of('advance'), topic, producer }) },
   { weight: 3, arbitrary: fc.record({ do: of('trim'), topic, share }) },
   {
-    weight: 9,
-    arbitrary: fc.record({ do: fc.constantFrom('delete', 'flush', 'flush', 'leave', 'due', 'policy' as const), topic }),
+    weight: 10,
+    arbitrary: fc.record({
+      do: fc.constantFrom('delete', 'flush', 'flush', 'leave', 'due', 'policy', 'take', 'let go' as const),
+      topic,
+    }),
   },
   { weight: 8, arbitrary: fc.record({ do: of('step'), journal: fc.boolean() }) },
   { weight: 5, arbitrary: fc.record({ do: of('turns'), count: fc.integer({ min: 1, max: 8 }) }) },
@@ -125,6 +128,8 @@ class Player {
       shard.setPolicy(state, policy, this.item())
       this.note(name, { do: 'policy', policy })
     }
+    if (step.do === 'take') this.setFence(state, state.fence + 1, `p${++this.count}`)
+    if (step.do === 'let go') this.setFence(state, state.fence, null)
     if (step.do === 'trim') this.trim(state, step.share)
     if (step.do === 'delete') {
       shard.delete(state, this.item())
@@ -197,6 +202,11 @@ class Player {
     }
     shard.trim(state, -1, 0, firstOffset, 0, TIME_MS, { committed, failed: item.failed })
     this.note(state.name, { do: 'trim', firstOffset })
+  }
+
+  private setFence(state: TopicState, fence: number, holder: string | null): void {
+    this.rig.shard.setFence(state, fence, holder, this.item())
+    this.note(state.name, { do: 'fence', fence, holder })
   }
 
   /** What the broker does with a topic that nobody uses: it is flushed, and then forgotten. */

@@ -23,6 +23,7 @@ export type ModelOperation =
   | { do: 'advance'; slot: number; sequence: number; base: number }
   | { do: 'trim'; firstOffset: number }
   | { do: 'policy'; policy: TopicPolicy }
+  | { do: 'fence'; fence: number; holder: string | null }
   | { do: 'delete' }
 
 export interface ModelEntry {
@@ -46,6 +47,7 @@ export class ModelTopic {
   readonly producers: (Producer | undefined)[] = []
   firstOffset = 0
   policy: TopicPolicy | null = null
+  fence: { fence: number; holder: string | null } = { fence: 0, holder: null }
 
   constructor(epoch: number) {
     this.epoch = epoch
@@ -62,6 +64,7 @@ export class ModelTopic {
     }
     if (operation.do === 'advance') this.use(operation.slot, operation.sequence, operation.base)
     if (operation.do === 'trim') this.firstOffset = Math.max(this.firstOffset, operation.firstOffset)
+    if (operation.do === 'fence') this.fence = { fence: operation.fence, holder: operation.holder }
     if (operation.do === 'policy') this.policy = { ...this.policy, ...operation.policy }
   }
 
@@ -141,6 +144,7 @@ async function expectTopic(rig: Rig, state: TopicState, topic: ModelTopic): Prom
     topic.records.length,
   ])
   expect(state.policy).toEqual(topic.policy)
+  expect({ fence: state.fence, holder: state.fenceHolder }).toEqual(topic.fence)
   expect(producersOf(state)).toEqual(Array.from(topic.producers, (producer) => producer ?? null))
   const kept = topic.records.flatMap((record, i) => (i >= topic.firstOffset ? [shown(i, record)] : []))
   const committed = kept.slice(0, Math.max(0, state.committedTo - topic.firstOffset))
