@@ -20,7 +20,8 @@ import type { Connection } from './connection.ts'
 import { type Exchange, RequestQueue } from './exchange.ts'
 import type { Link } from './link.ts'
 import type { Operation, OperationOwner, SequencedRequest } from './operation.ts'
-import { isPassing, Outbox } from './outbox.ts'
+import { Outbox } from './outbox.ts'
+import { isPassing, retryDelayMs } from './passing.ts'
 import type { Attached } from './router.ts'
 import type { Subscription, SubscriptionHost } from './subscription.ts'
 import { decodeJson } from './values.ts'
@@ -92,7 +93,7 @@ export class Attachment implements Attached, SubscriptionHost {
   /** Asks until it is answered; what has been written before goes first. */
   ask<R extends RequestType>(type: R, frame: (request: number) => UpFrame): Promise<ReplyOf<R>> {
     if (this.failure !== null) return Promise.reject(this.failure)
-    this.requests ??= new RequestQueue((exchange) => this.sendRequest(exchange))
+    this.requests ??= new RequestQueue(this.connection.clock, (exchange) => this.sendRequest(exchange))
     return this.requests.ask(type, frame)
   }
 
@@ -236,10 +237,13 @@ export class Attachment implements Attached, SubscriptionHost {
   refused(producerEpoch: number, sequence: number, error: LitetopicError): void {
     if (this.outbox.refused(producerEpoch, sequence, error)) {
       const { clock } = this.connection
-      this.retryTimer = clock.setTimeout(() => {
-        this.outbox.release()
-        if (this.attached) this.connection.mark(this)
-      }, LIMITS.clientRetryMs)
+      this.retryTimer = clock.setTimeout(
+        () => {
+          this.outbox.release()
+          if (this.attached) this.connection.mark(this)
+        },
+        retryDelayMs(error, clock.random()),
+      )
     } else if (this.attached) this.connection.mark(this)
   }
 
@@ -304,9 +308,13 @@ export class Attachment implements Attached, SubscriptionHost {
       this.fail(error)
       return
     }
-    this.retryTimer = this.connection.clock.setTimeout(() => {
-      if (this.connection.isOpen && !this.attached) this.welcomed()
-    }, LIMITS.clientRetryMs)
+    const { clock } = this.connection
+    this.retryTimer = clock.setTimeout(
+      () => {
+        if (this.connection.isOpen && !this.attached) this.welcomed()
+      },
+      retryDelayMs(error, clock.random()),
+    )
   }
 
   /** A stop or a takeover may have happened while the connection was gone, and a writer that waits for a model would not notice. */

@@ -53,7 +53,7 @@ export class Connection {
   unflushed = 0
   private readonly setup: ConnectionSetup
   private readonly listeners = new Set<(state: ConnectionState) => void>()
-  private readonly requests = new RequestQueue((exchange) => this.sendLoose(exchange))
+  private readonly requests: RequestQueue
   private readonly inRoom = new Set<Attached>()
   private reconnect = NOT_CONNECTED
   /** The present link, and whether the broker has welcomed it. */
@@ -69,6 +69,7 @@ export class Connection {
   constructor(setup: ConnectionSetup) {
     this.setup = setup
     this.clock = setup.clock
+    this.requests = new RequestQueue(setup.clock, (exchange) => this.sendLoose(exchange))
   }
 
   get state(): ConnectionState {

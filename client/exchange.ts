@@ -11,7 +11,9 @@ import {
   type RequestType,
   type UpFrame,
 } from '../protocol/index.ts'
+import type { Clock } from './clock.ts'
 import { brokerError, PROBE_REQUEST } from './link.ts'
+import { retryDelayMs } from './passing.ts'
 
 /** One request on one connection. Exactly one of the three is called. */
 export interface Exchange {
@@ -77,6 +79,8 @@ export class ExchangeTable {
 interface Asked {
   readonly exchange: Exchange
   readonly fail: (error: LitetopicError) => void
+  /** Until it is asked again, after the broker said when. */
+  timer?: unknown
 }
 
 /**
@@ -84,11 +88,13 @@ interface Asked {
  * `send` sends one, or returns false while it cannot.
  */
 export class RequestQueue {
+  private readonly clock: Clock
   private readonly send: (exchange: Exchange) => boolean
   private readonly unanswered = new Set<Asked>()
   private waiting: Asked[] = []
 
-  constructor(send: (exchange: Exchange) => boolean) {
+  constructor(clock: Clock, send: (exchange: Exchange) => boolean) {
+    this.clock = clock
     this.send = send
   }
 
@@ -108,6 +114,7 @@ export class RequestQueue {
           },
           refused: (error) => {
             if (error.code === 'SHUTTING_DOWN') this.waiting.push(asked)
+            else if (error.code === 'RATE_LIMITED') this.askLater(asked, error)
             else if (done()) reject(error)
           },
           lost: () => {
@@ -119,6 +126,13 @@ export class RequestQueue {
       this.unanswered.add(asked)
       if (!this.send(asked.exchange)) this.waiting.push(asked)
     })
+  }
+
+  private askLater(asked: Asked, error: LitetopicError): void {
+    const again = (): void => {
+      if (!this.send(asked.exchange)) this.waiting.push(asked)
+    }
+    asked.timer = this.clock.setTimeout(again, retryDelayMs(error, this.clock.random()))
   }
 
   /** Sends what has been waiting for a connection. */
@@ -133,6 +147,9 @@ export class RequestQueue {
     const unanswered = [...this.unanswered]
     this.unanswered.clear()
     this.waiting = []
-    for (const asked of unanswered) asked.fail(asLitetopicError(error))
+    for (const asked of unanswered) {
+      this.clock.clearTimeout(asked.timer)
+      asked.fail(asLitetopicError(error))
+    }
   }
 }

@@ -4,6 +4,7 @@
  */
 
 import {
+  APPEND_HEADER_BYTES,
   asLitetopicError,
   ByteWriter,
   beginBytesFrame,
@@ -39,6 +40,9 @@ export interface LinkEvents {
 /** What hello says of the client. */
 const CLIENT_NAME = 'litetopic-ts'
 
+/** More than the head of an append frame takes. */
+const APPEND_FRAME_BYTES = 16
+
 /** Asks for an answer, any answer: browsers cannot ping. No request and no subscription has these numbers. */
 export const PROBE_REQUEST = 0xffff_ffff
 const PROBE: UpFrame = [UP.unsubscribe, PROBE_REQUEST, LIMITS.subscriptionsPerConnection - 1]
@@ -51,6 +55,8 @@ export class Link {
   /** Where the open append frame begins in `out`, or -1. */
   private appendFrom = -1
   private welcomed = false
+  /** The largest message that the broker takes. */
+  private messageBytes: number = LIMITS.messageBytes
   private over = false
   private reason: LitetopicError | null = null
   private lastReceivedMs: number
@@ -84,14 +90,17 @@ export class Link {
 
   frame(frame: UpFrame): void {
     this.endAppends()
-    this.out.raw(encodeFrame(frame))
+    const encoded = encodeFrame(frame)
+    this.makeRoom(encoded.length)
+    this.out.raw(encoded)
     if (this.out.length >= LIMITS.clientMessageBytes) this.send()
   }
 
   append(handle: number, producerEpoch: number, operation: Operation): void {
     const { out } = this
-    if (this.appendFrom < 0) this.appendFrom = beginBytesFrame(out, UP.append)
     const { records } = operation
+    this.makeRoom(APPEND_FRAME_BYTES + APPEND_HEADER_BYTES + records.length)
+    if (this.appendFrom < 0) this.appendFrom = beginBytesFrame(out, UP.append)
     writeAppendEntry(
       out,
       handle,
@@ -123,6 +132,11 @@ export class Link {
   terminate(error: LitetopicError): void {
     this.end(error)
     this.socket.terminate()
+  }
+
+  /** Sends what there is if the message would be larger than the broker takes with so much more. */
+  private makeRoom(bytes: number): void {
+    if (this.out.length + bytes > this.messageBytes) this.send()
   }
 
   private endAppends(): void {
@@ -172,6 +186,7 @@ export class Link {
     if (this.welcomed) throw new LitetopicError('BAD_FRAME', 'a second welcome')
     this.welcomed = true
     this.clock.clearTimeout(this.timer)
+    this.messageBytes = welcome.messageBytes ?? LIMITS.messageBytes
     this.watch(welcome.pingMs ?? LIMITS.pingMs)
     this.events.welcomed(welcome)
   }

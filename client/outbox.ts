@@ -16,21 +16,14 @@
  * After a new attachment the broker says what it remembers of the producer; see `attached`.
  */
 
-import { type ErrorCode, LIMITS, LitetopicError } from '../protocol/index.ts'
+import { LIMITS, LitetopicError } from '../protocol/index.ts'
 import type { Account, Operation, OperationOwner } from './operation.ts'
+import { isPassing } from './passing.ts'
 
 /** What the broker remembers of a producer: the last sequence it accepted. */
 export interface KnownProducer {
   readonly producerEpoch: number
   readonly sequence: number
-}
-
-/** Refusals after which the same is asked again: the broker or its store is between two lives. */
-const PASSING: readonly ErrorCode[] = ['STORE_UNAVAILABLE', 'SHUTTING_DOWN']
-
-/** Will the broker take it, unchanged, when it or its store is back? */
-export function isPassing(error: LitetopicError): boolean {
-  return PASSING.includes(error.code)
 }
 
 /** A gap that the client knows nothing of is answered by sending everything again, this often in a row. */

@@ -28,7 +28,12 @@ export const ERRORS = {
   UNAUTHENTICATED: entry('the token is missing, wrong or expired', { closes: true }),
   ACCESS_DENIED: entry('the token does not grant this'),
   SHUTTING_DOWN: entry('the broker is stopping; come back after the delay it names', { retry: true }),
-  LIMIT_EXCEEDED: entry('a bound of limits.ts; details name the limit, the value and the bound'),
+  LIMIT_EXCEEDED: entry(
+    'a bound of limits.ts or of the configuration; details name the limit, the value and the bound',
+  ),
+  RATE_LIMITED: entry('more per second than the configuration allows; details also say when to come back', {
+    retry: true,
+  }),
   // requests
   BAD_NAME: entry('a topic name, id, part or prefix that breaks the rules of names'),
   BAD_VALUE: entry('data that is not what its tag says, or a value that is neither JSON nor bytes'),

@@ -101,6 +101,8 @@ export const LIMITS = {
   reconnectMaxMs: 10_000,
   /** Client: before an append that the broker refused for the time being is sent again. */
   clientRetryMs: 250,
+  /** Client: the longest that it waits because a broker says so in RATE_LIMITED. */
+  retryAfterMaxMs: 600_000,
   /** Client: how long closing waits for what has been written to be acknowledged. */
   closeFlushMs: 5_000,
 } as const

@@ -258,6 +258,7 @@ const anyTurn: fc.Arbitrary<Turn> = fc.oneof(
       { kind: 'deliver', refusal: null },
       { kind: 'deliver', refusal: 'STREAM_ENDED' },
       { kind: 'deliver', refusal: 'STORE_UNAVAILABLE' },
+      { kind: 'deliver', refusal: 'RATE_LIMITED' },
     ),
   },
   { weight: 6, arbitrary: fc.constant<Turn>({ kind: 'answer', refusal: null }) },
