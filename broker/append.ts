@@ -184,7 +184,12 @@ function inspect(topic: Topic, entry: AppendEntry, bytes: Uint8Array): Inspectio
     walker.checkData()
     if (walker.repeat && found.ends === null && walker.extrasTo === 0) continue
     if (walker.kind === KIND.token || walker.kind === KIND.stream) inspectStreamRecord(topic, stream, walker, found)
-    const id = walker.extras()?.id
+    const extras = walker.extras()
+    const id = extras?.id
+    if (extras?.parts !== undefined) {
+      const { uploadId } = extras.parts
+      throw new LitetopicError('UPLOAD_UNKNOWN', `topic ${topic.name} has no upload ${uploadId}`, { uploadId })
+    }
     if (id !== undefined && count === 0) found.id = id
     if (id !== undefined && count > 0) {
       throw new LitetopicError('BAD_REQUEST', 'only the first record of an append may carry an id')

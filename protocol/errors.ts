@@ -59,6 +59,7 @@ export const ERRORS = {
   STREAM_UNKNOWN: entry('no stream of that id is open in the topic'),
   STREAM_EXISTS: entry('a stream of that id exists already'),
   STREAM_ENDED: entry('the stream has ended; details name its end'),
+  UPLOAD_UNKNOWN: entry('no upload of that id, or one that is not complete: it was never begun, or has expired'),
   // storage
   STORE_UNAVAILABLE: entry('the store cannot write at present; nothing was acknowledged', { retry: true }),
   STORE_CORRUPT: entry('a stored unit fails its checksum or is missing from its sequence'),

@@ -40,7 +40,10 @@ export const UP = {
   checkpoints: 17,
   context: 18,
   stream: 19,
-  // 24–29 are kept for parts of large messages
+  upload: 24,
+  part: 25,
+  abandon: 26,
+  fetch: 27,
 } as const
 
 export const DOWN = {
@@ -54,7 +57,7 @@ export const DOWN = {
   notice: 71,
   moved: 72,
   goaway: 73,
-  // 80–89 are kept for parts of large messages
+  partGrant: 80,
 } as const
 
 const request = uint(0xffff_ffff)
@@ -65,6 +68,7 @@ const offset = uint()
 const epoch = uint()
 const sequence = uint()
 const duration = uint()
+const dataTag = literal('text', 'json', 'bytes')
 const lingerMs = either(duration, literal('forever'))
 
 const retention = { maxBytes: nullable(uint()), maxRecords: nullable(uint()), maxAgeMs: nullable(duration) }
@@ -150,6 +154,10 @@ export const UP_FRAMES = {
     object({}, { name, asOf: offset, after: name, limit: uint(LIMITS.pageItems) }),
   ),
   [UP.stream]: tuple(literal(UP.stream), request, handle, name),
+  [UP.upload]: tuple(literal(UP.upload), request, handle, name, object({ tag: dataTag }, { id: name, size: uint() })),
+  [UP.part]: tuple(literal(UP.part), request, handle, name, uint(), uint(0xffff_ffff), bytes),
+  [UP.abandon]: tuple(literal(UP.abandon), request, handle, name),
+  [UP.fetch]: tuple(literal(UP.fetch), request, handle, offset, uint(), uint(LIMITS.partBytes)),
 } as const
 
 export type UpFrame = TypeOf<(typeof UP_FRAMES)[keyof typeof UP_FRAMES]>
@@ -163,7 +171,7 @@ export const streamInfo = object(
 )
 
 /** Data as it travels in answers: tag and value. */
-const data = object({ tag: literal('text', 'json', 'bytes'), value: either(text(LIMITS.messageBytes), bytes) })
+const data = object({ tag: dataTag, value: either(text(LIMITS.messageBytes), bytes) })
 const checkpoint = object({ name, offset, cursor: text(64), timeMs: uint() }, { state: data })
 /** A context entry: its pieces since the last set, in order. */
 const contextEntry = object({ name, offset, pieces: list(data) })
@@ -233,6 +241,11 @@ export const REPLIES = {
   [UP.checkpoints]: object({ checkpoints: list(checkpoint), more: bool }),
   [UP.context]: object({ entries: list(contextEntry), more: bool }),
   [UP.stream]: object({ stream: nullable(streamInfo) }),
+  /** `offset`: there is a record of that id, or of this upload, already; nothing is to be uploaded. */
+  [UP.upload]: object({ storedParts: uint() }, { offset: nullable(offset) }),
+  [UP.part]: object({}),
+  [UP.abandon]: object({}),
+  [UP.fetch]: object({ bytes, size: uint() }),
 } as const
 
 export type RequestType = keyof typeof REPLIES
@@ -272,6 +285,8 @@ export const DOWN_FRAMES = {
   ),
   [DOWN.moved]: tuple(literal(DOWN.moved), request, text()),
   [DOWN.goaway]: tuple(literal(DOWN.goaway), text(255), object({ minDelayMs: duration, maxDelayMs: duration })),
+  /** So many more parts of the upload may be sent; 0: none of those granted before, as far as they have not been sent. */
+  [DOWN.partGrant]: tuple(literal(DOWN.partGrant), handle, name, uint()),
 } as const
 
 export type DownFrame = TypeOf<(typeof DOWN_FRAMES)[keyof typeof DOWN_FRAMES]>

@@ -13,6 +13,21 @@ export const LIMITS = {
   messageBytes: 4 * MiB,
   /** The records of one append, encoded. Larger messages travel in parts. */
   appendBytes: 256 * KiB,
+  /** Content of one part of a large message; all but the last have exactly this. */
+  partBytes: 256 * KiB,
+  /** Content of one large message; a broker may be configured otherwise. */
+  largeMessageBytes: 256 * MiB,
+  /** Uploads under way, of one topic and in all. */
+  uploadsPerTopic: 16,
+  uploadsOpen: 4096,
+  /** An upload that got no part for this long is deleted; after a start all get the full time. */
+  uploadIdleMs: 3_600_000,
+  /** Parts in memory at once: of all uploads, granted or not yet stored; and of all readers, being read or not yet taken. */
+  partMemoryBytes: 16 * MiB,
+  /** Parts of one connection that are granted and not stored, and fetches of one connection that are unanswered. */
+  partsPerConnection: 4,
+  /** How long a grant may stay unused, or an answer untaken, while others wait for that memory. */
+  partGrantMs: 10_000,
   /** Records in one append. */
   appendRecords: 16_384,
   /** Nesting of a msgpack value. */

@@ -1,11 +1,12 @@
 /** Reads records where they lie, and checks them: the counterpart of record.ts. See PROTOCOL.md, Records. */
 
-import { type ByteReader, isUtf8, readText } from './bytes.ts'
+import { ByteReader, isUtf8, readText } from './bytes.ts'
 import { LitetopicError } from './errors.ts'
 import { LIMITS } from './limits.ts'
 import {
   DEFAULT_PART,
   EXTRA_ID,
+  EXTRA_PARTS,
   EXTRA_TRACE,
   HEAD_EXTRAS,
   HEAD_REPEAT,
@@ -13,6 +14,8 @@ import {
   type KindNumber,
   type RecordData,
   type RecordExtras,
+  type RecordParts,
+  SHA256_BYTES,
   TAG,
   type TagNumber,
 } from './record.ts'
@@ -151,27 +154,60 @@ export class RecordWalker {
     return end
   }
 
-  /** Record id and trace, or undefined when there are none. Unknown extras are skipped. Throws BAD_FRAME. */
+  /** Record id, trace and parts, or undefined when there are none. Unknown extras are skipped. Throws BAD_FRAME. */
   extras(): RecordExtras | undefined {
     if (this.extrasTo === 0) return undefined
-    const found: { id?: string; trace?: string } = {}
+    const found: { id?: string; trace?: string; parts?: RecordParts } = {}
     this.eachExtra((tag, from, to) => {
       if (tag === EXTRA_ID) found.id = readText(this.bytes, from, to)
       if (tag === EXTRA_TRACE) found.trace = readText(this.bytes, from, to)
+      if (tag === EXTRA_PARTS) found.parts = this.readParts(from, to)
     })
     return found
   }
 
-  private checkExtras(): void {
+  /** Of a large message: where its content lies. Undefined for any other record. Throws BAD_FRAME. */
+  parts(): RecordParts | undefined {
+    return this.extras()?.parts
+  }
+
+  private readParts(from: number, to: number): RecordParts {
+    const reader = new ByteReader(this.bytes, from, to)
+    const size = reader.varint()
+    const sha256 = reader.view(SHA256_BYTES).slice()
+    return { size, sha256, uploadId: readText(this.bytes, reader.at, to) }
+  }
+
+  /** Checks the extras known here, and says whether the content lies in parts. */
+  private checkExtras(): boolean {
+    let inParts = false
     this.eachExtra((tag, from, to) => {
-      if (tag !== EXTRA_ID && tag !== EXTRA_TRACE) return
-      const sizeOk = tag !== EXTRA_ID || (to > from && to - from <= LIMITS.nameBytes)
-      if (sizeOk && isNameText(this.bytes, from, to)) return
-      throw new LitetopicError(
-        'BAD_NAME',
-        `a record id must be 1–${LIMITS.nameBytes} bytes, id and trace UTF-8 without control characters`,
-      )
+      if (tag === EXTRA_ID) this.checkName(from, to, 'a record id')
+      if (tag === EXTRA_TRACE && !isNameText(this.bytes, from, to)) {
+        throw new LitetopicError('BAD_NAME', 'a trace that is not UTF-8 without control characters')
+      }
+      if (tag !== EXTRA_PARTS) return
+      this.checkParts(from, to)
+      inParts = true
     })
+    return inParts
+  }
+
+  private checkName(from: number, to: number, what: string): void {
+    if (to > from && to - from <= LIMITS.nameBytes && isNameText(this.bytes, from, to)) return
+    throw new LitetopicError(
+      'BAD_NAME',
+      `${what} must be 1–${LIMITS.nameBytes} bytes of UTF-8 without control characters`,
+    )
+  }
+
+  private checkParts(from: number, to: number): void {
+    const reader = new ByteReader(this.bytes, from, to)
+    if (reader.varint() === 0 || this.dataFrom !== this.dataTo) {
+      throw new LitetopicError('BAD_VALUE', 'a large message has at least one byte, and all of its content in parts')
+    }
+    reader.skip(SHA256_BYTES)
+    this.checkName(reader.at, to, 'an upload id')
   }
 
   private eachExtra(visit: (tag: number, from: number, to: number) => void): void {
@@ -212,18 +248,18 @@ export class RecordWalker {
 
   /**
    * Throws BAD_VALUE unless the data is what its tag says, BAD_NAME unless name, part and extras are UTF-8 and an id has
-   * 1–255 bytes, BAD_FRAME for extras that overlap. The broker calls it once, on the way in.
+   * 1–255 bytes, BAD_FRAME for extras that overlap. Content that lies in parts is not here to be checked. The broker calls it once, on the way in.
    */
   checkData(): void {
     const bytes = this.bytes
-    if (this.extrasTo !== 0) this.checkExtras()
+    const inParts = this.extrasTo !== 0 && this.checkExtras()
     if (!this.repeat && this.kind !== KIND.message) {
       const nameOk = isNameText(bytes, this.nameFrom, this.nameTo)
       const partOk = this.kind !== KIND.token || isNameText(bytes, this.partFrom, this.partTo)
       if (!nameOk || !partOk)
         throw new LitetopicError('BAD_NAME', 'a name that is not UTF-8 without control characters')
     }
-    if (this.tag === TAG.bytes) return
+    if (this.tag === TAG.bytes || inParts) return
     if (!isUtf8(bytes, this.dataFrom, this.dataTo)) {
       throw new LitetopicError('BAD_VALUE', 'data tagged as text that is not UTF-8')
     }

@@ -8,6 +8,10 @@
  *     fields := token, not repeat: streamId part      token, repeat: those of the token before it in the batch
  *               context: op:u8 name   checkpoint: name   stream: state:u8 streamId   message: none
  *
+ * A large message lies outside the log: its record has no data and names an upload instead, with its size and hash.
+ *
+ *     parts  := size:varint sha256:32 uploadId
+ *
  * Ids and names are a length byte and UTF-8. An empty part is `text`.
  */
 
@@ -38,6 +42,9 @@ export const HEAD_EXTRAS = 0x40
 /** Tags of a record's extras. */
 export const EXTRA_ID = 1
 export const EXTRA_TRACE = 2
+export const EXTRA_PARTS = 3
+
+export const SHA256_BYTES = 32
 
 const KIND_NAMES: readonly (RecordKind | undefined)[] = [
   undefined,
@@ -73,6 +80,17 @@ export interface RecordExtras {
   readonly id?: string
   /** W3C traceparent. */
   readonly trace?: string
+  /** Of a large message only. */
+  readonly parts?: RecordParts
+}
+
+/** Where the content of a large message lies, and what it must come to. The record's tag says what the content is. */
+export interface RecordParts {
+  /** Bytes of the content, at least 1. */
+  readonly size: number
+  /** SHA-256 of the content. */
+  readonly sha256: Uint8Array
+  readonly uploadId: string
 }
 
 export const NO_DATA: RecordData = { tag: 'bytes', value: new Uint8Array(0) }
@@ -142,7 +160,7 @@ function writeRecord(
   code: number,
   name: string | undefined,
 ): void {
-  const hasExtras = extras !== undefined && (extras.id !== undefined || extras.trace !== undefined)
+  const hasExtras = extras?.id !== undefined || extras?.trace !== undefined || extras?.parts !== undefined
   const start = beginBody(out, data.value.length * 3 + 1024)
   out.u8(kind | (TAG[data.tag] << 3) | (hasExtras ? HEAD_EXTRAS : 0))
   if (hasExtras) writeExtras(out, extras)
@@ -156,6 +174,7 @@ function writeExtras(out: ByteWriter, extras: RecordExtras): void {
   const start = beginBody(out, 1024)
   if (extras.id !== undefined) writeExtra(out, EXTRA_ID, extras.id)
   if (extras.trace !== undefined) writeExtra(out, EXTRA_TRACE, extras.trace)
+  if (extras.parts !== undefined) writeParts(out, extras.parts)
   endBody(out, start)
 }
 
@@ -163,6 +182,15 @@ function writeExtra(out: ByteWriter, tag: number, text: string): void {
   out.u8(tag)
   const start = beginBody(out, text.length * 3)
   out.text(text)
+  endBody(out, start)
+}
+
+function writeParts(out: ByteWriter, { size, sha256, uploadId }: RecordParts): void {
+  out.u8(EXTRA_PARTS)
+  const start = beginBody(out, 8 + SHA256_BYTES + uploadId.length * 3)
+  out.varint(size)
+  out.raw(sha256)
+  out.text(uploadId)
   endBody(out, start)
 }
 

@@ -139,6 +139,12 @@ export class Peer {
       case UP.list:
         this.answer(request, operations.list(frame[2], frame[3]))
         return
+      case UP.upload:
+      case UP.part:
+      case UP.abandon:
+      case UP.fetch:
+        this.connection.fail(request, new LitetopicError('BAD_REQUEST', 'this broker does not take large messages yet'))
+        return
       case UP.delete:
         this.answer(request, operations.delete(frame[2], frame[3]))
         return

@@ -9,8 +9,10 @@ import {
   checkId,
   FORM,
   isLitetopicError,
+  NO_DATA,
   type RecordData,
   type RecordExtras,
+  type RecordParts,
   type Run,
   STREAM_STATE,
   type StreamState,
@@ -57,6 +59,13 @@ export const extras: fc.Arbitrary<RecordExtras | undefined> = fc.option(
   { nil: undefined },
 )
 
+/** What the record of a large message says of its content. */
+export const parts: fc.Arbitrary<RecordParts> = fc.record({
+  size: uint53.filter((size) => size > 0),
+  sha256: fc.uint8Array({ minLength: 32, maxLength: 32 }),
+  uploadId: id,
+})
+
 export const data: fc.Arbitrary<RecordData> = fc.oneof(
   anyText.map((value): RecordData => ({ tag: 'text', value })),
   fc.json({ maxDepth: 3 }).map((value): RecordData => ({ tag: 'json', value })),
@@ -71,6 +80,12 @@ export const token = fc.record({ kind: fc.constant('token' as const), streamId, 
 
 export const record: fc.Arbitrary<AnyRecord> = fc.oneof(
   fc.record({ kind: fc.constant('message' as const), data, extras }),
+  fc
+    .record({ tag: fc.constantFrom('text' as const, 'json' as const, 'bytes' as const), extras, parts })
+    .map(({ tag, extras: others, parts: content }): AnyRecord => {
+      const none: RecordData = tag === 'bytes' ? NO_DATA : { tag, value: '' }
+      return { kind: 'message', data: none, extras: { ...others, parts: content } }
+    }),
   fc.record({
     kind: fc.constant('context' as const),
     op: fc.constantFrom(...(Object.keys(CONTEXT_OP) as ContextOp[])),

@@ -52,6 +52,19 @@ const up: fc.Arbitrary<UpFrame> = fc.oneof(
     optional({ raw: fc.boolean(), creditBytes: fc.nat(LIMITS.creditMaxBytes) }),
   ),
   fc.tuple(fc.constant(UP.delete), request, text, fc.option(uint53)),
+  fc.tuple(
+    fc.constant(UP.upload),
+    request,
+    handle,
+    text,
+    fc.record(
+      { tag: fc.constantFrom('text' as const, 'json' as const, 'bytes' as const), id: text, size: uint53 },
+      { requiredKeys: ['tag'] },
+    ),
+  ),
+  fc.tuple(fc.constant(UP.part), request, handle, text, uint53, request, bin),
+  fc.tuple(fc.constant(UP.abandon), request, handle, text),
+  fc.tuple(fc.constant(UP.fetch), request, handle, uint53, uint53, fc.nat(LIMITS.partBytes)),
 )
 
 /** What JSON can say, and bytes; nested less deeply than a frame may be. */
@@ -69,6 +82,7 @@ const down: fc.Arbitrary<DownFrame> = fc.oneof(
   fc.tuple(fc.constant(DOWN.reply), request, plain),
   fc.tuple(fc.constant(DOWN.ack), bin),
   fc.tuple(fc.constant(DOWN.deliver), bin),
+  fc.tuple(fc.constant(DOWN.partGrant), handle, text, uint53),
   fc.tuple(fc.constant(DOWN.refuse), handle, uint53, uint53, fc.constant('FENCED'), text, plain),
   fc.tuple(
     fc.constant(DOWN.welcome),
@@ -288,7 +302,7 @@ describe('a refused message', () => {
   })
 
   it('is UNKNOWN_FRAME for a type that its direction does not have', () => {
-    for (const type of [0, 20, 24, 80, 255, -1, 1.5]) expect(refusal(pack([type, 1]))).toBe('UNKNOWN_FRAME')
+    for (const type of [0, 20, 28, 81, 255, -1, 1.5]) expect(refusal(pack([type, 1]))).toBe('UNKNOWN_FRAME')
     expect(codeOf(() => decodeDown(encodeFrame(hello)))).toBe('UNKNOWN_FRAME')
     expect(codeOf(() => decodeUp(encodeFrame([DOWN.ack, Buffer.alloc(0)])))).toBe('UNKNOWN_FRAME')
   })

@@ -10,6 +10,7 @@ import {
   isStreamEnd,
   kindName,
   NO_DATA,
+  type RecordExtras,
   RecordWalker,
   STREAM_STATE,
   streamStateName,
@@ -45,8 +46,11 @@ const normal = (list: readonly AnyRecord[]): unknown =>
   list.map((item) => ({
     ...item,
     data: item.data.tag === 'bytes' ? [...item.data.value] : item.data,
-    extras: 'extras' in item ? { ...item.extras } : {},
+    extras: 'extras' in item ? plainExtras(item.extras) : {},
   }))
+
+const plainExtras = ({ parts, ...others }: RecordExtras = {}): unknown =>
+  parts === undefined ? others : { ...others, parts: { ...parts, sha256: [...parts.sha256] } }
 
 describe('records', () => {
   it('of every kind come back, with extras, and with tokens that repeat their stream', () => {
@@ -109,6 +113,21 @@ describe('records', () => {
     ])
   })
 
+  it('of large messages say where their content lies, and have none themselves', () => {
+    const sha256 = Uint8Array.from({ length: 32 }, (_, i) => i)
+    const out = new ByteWriter()
+    writeMessage(out, { tag: 'json', value: '' }, { id: 'i', parts: { size: 300_000, sha256, uploadId: 'u-1' } })
+    writeMessage(out, { tag: 'json', value: '1' }, { id: 'j' })
+    const walker = walk(out.copy())
+    walker.next()
+    // Not JSON by itself, and not to be: what it says of its content is all there is.
+    walker.checkData()
+    expect(walker.parts()).toEqual({ size: 300_000, sha256, uploadId: 'u-1' })
+    expect(walker.dataTo - walker.dataFrom).toBe(0)
+    walker.next()
+    expect(walker.parts()).toBeUndefined()
+  })
+
   it('know ends from interruptions', () => {
     const states = Object.keys(STREAM_STATE) as (keyof typeof STREAM_STATE)[]
     expect(states.filter(isStreamEnd)).toEqual(['done', 'stopped', 'failed'])
@@ -141,6 +160,7 @@ describe('bytes that are not records', () => {
     'extras whose second size byte is missing': bytesOf(2, 0x41, 0x80),
     'extras that end beyond their record': bytesOf(3, 0x41, 2, 1, 9, 9),
     'extras of more than 16 KiB': bytesOf(4, 0x41, 0xff, 0xff, 0x01),
+    'parts without a hash': bytesOf(6, 0x41, 4, 3, 2, 9, 9),
     'an extra without a size': bytesOf(3, 0x41, 1, 1),
     'an extra that ends beyond the extras': bytesOf(5, 0x41, 2, 1, 1, 0x61),
     'a length beyond the bytes': bytesOf(200, 1, 0x01),
@@ -212,6 +232,21 @@ describe('data on its way in', () => {
     expect(check(bytesOf(5, 0x41, 3, 1, 1, 0xff))).toBe('BAD_NAME')
     expect(check(bytesOf(5, 0x41, 3, 1, 1, 0x0a))).toBe('BAD_NAME')
     expect(check(bytesOf(4, 0x41, 2, 1, 0))).toBe('BAD_NAME')
+  })
+
+  it('must lie in parts only as at least one byte, all of it, and in an upload with a name', () => {
+    const large = (size: number, uploadId: string, value = ''): Uint8Array => {
+      const out = new ByteWriter()
+      writeMessage(out, { tag: 'text', value }, { parts: { size, sha256: new Uint8Array(32), uploadId } })
+      return out.copy()
+    }
+    expect(check(large(1, 'u'))).toBeUndefined()
+    expect(check(large(0, 'u'))).toBe('BAD_VALUE')
+    expect(check(large(1, 'u', 'more'))).toBe('BAD_VALUE')
+    expect(check(large(1, ''))).toBe('BAD_NAME')
+    expect(check(large(1, 'u\n'))).toBe('BAD_NAME')
+    expect(check(large(1, 'u'.repeat(256)))).toBe('BAD_NAME')
+    expect(check(large(1, 'u'.repeat(255)))).toBeUndefined()
   })
 
   it('must have an id of at most 255 bytes', () => {
