@@ -112,7 +112,7 @@ describe('damage', () => {
   test('an operation or a flag of a later version is refused at the start', async () => {
     const whole = await diskWithTopic(false)
     for (const [at, byte] of [
-      [24, 9],
+      [24, 255],
       [24, 0],
       [29, 2],
     ] as const) {
