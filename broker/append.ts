@@ -17,10 +17,12 @@ import {
   writeStream,
 } from '../protocol/index.ts'
 import { findRecordId, findStream, type StreamState } from '../storage/index.ts'
+import { admitMessages, admitRate, admitStored } from './admission.ts'
 import type { CommitItem } from './commit-item.ts'
 import { AppendItem, RepeatItem } from './committer.ts'
 import type { Context } from './context.ts'
 import { judgeSequence, type Verdict } from './producers.ts'
+import type { Scope } from './scopes.ts'
 import { refusal, writableStream } from './stream-state.ts'
 import type { Attachment, Topic } from './topic.ts'
 
@@ -145,8 +147,9 @@ function store(
   verdict: Verdict & { kind: 'next' },
   found: Inspection,
 ): void {
-  const { topic, client } = attachment
+  const { topic, client, scopes } = attachment
   const { shard, clock } = context
+  if (scopes.length > 0) admitAppend(context, scopes, entry, bytes, found)
   beginProducer(context, attachment, entry.producerEpoch, verdict)
   const item = new AppendItem(
     topic,
@@ -172,6 +175,20 @@ function store(
   topic.noteWrite(attachment)
   topic.lastUsedMs = clock.monotonicMs()
   if (found.ends !== null) forgetWriter(topic, found.ends)
+}
+
+/** Are the bounds of the attachment's scopes kept? An end by itself is stored even where nothing else may be: streams end. */
+function admitAppend(
+  { clock }: Context,
+  scopes: readonly Scope[],
+  entry: AppendEntry,
+  bytes: Uint8Array,
+  found: Inspection,
+): void {
+  const size = entry.to - entry.from
+  admitMessages(scopes, bytes, entry.from, entry.to)
+  if (found.ends === null || entry.count > 1) admitStored(scopes, size)
+  admitRate(scopes, entry.count, size, clock.monotonicMs())
 }
 
 /** Checks every record of an entry against its shape, its tag and its stream. Throws BAD_FRAME, BAD_VALUE, BAD_REQUEST. */

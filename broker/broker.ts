@@ -13,11 +13,13 @@ import { type Durability, MemoryDisk, openLevelStore, openMemoryStore, Shard, ty
 import { type Clock, systemClock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import type { Context } from './context.ts'
+import { type LimitOptions, limitTable, type PrefixLimits } from './limits.ts'
 import { Operations } from './operations.ts'
 import { effectivePolicy, policyTable } from './policy.ts'
 import { Quiet } from './quiet.ts'
 import { Reclaimer } from './reclaim.ts'
 import { Registry } from './registry.ts'
+import { Scopes } from './scopes.ts'
 import { Hub, type Transport } from './ws/hub.ts'
 import { WebSocketTransport } from './ws/server.ts'
 
@@ -27,6 +29,8 @@ export interface PolicyOptions {
   readonly maxBytes?: number
   readonly maxRecords?: number
   readonly maxAgeMs?: number
+  /** Bounds of all topics below the prefix together. */
+  readonly limits?: PrefixLimits
 }
 
 export interface BrokerOptions {
@@ -42,6 +46,8 @@ export interface BrokerOptions {
   readonly lingerMs?: number | 'forever'
   /** By prefix of whole segments; the longest that covers a topic counts. */
   readonly policies?: Readonly<Record<string, PolicyOptions>>
+  /** Bounds of each connection and of each topic. Default: those of LIMITS. */
+  readonly limits?: LimitOptions
   /** After a writer's connection dropped, how long its streams wait before they are lost. Default 10 s. */
   readonly streamGraceMs?: number
   /** How long a topic that nobody uses stays in memory. Default 10 s. */
@@ -87,6 +93,7 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
   const clock = options.clock ?? systemClock
   const log = options.log ?? (() => undefined)
   const policies = policyTable(options.lingerMs ?? LIMITS.lingerMs, options.policies ?? {})
+  const limits = limitTable(options.limits ?? {}, options.policies ?? {})
   const report = (error: LitetopicError): void => log(`${error.code}: ${error.message}`)
   const unavailable = (error: LitetopicError): void => log(`the store cannot be written: ${error.message}`)
   const shard: Shard<CommitItem> = await Shard.open<CommitItem>(store, {
@@ -111,6 +118,7 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
     clock,
     registry,
     policies,
+    scopes: new Scopes(limits, clock),
     streamGraceMs: options.streamGraceMs ?? LIMITS.streamGraceMs,
     residencyIdleMs: options.residencyIdleMs ?? LIMITS.residencyIdleMs,
     report,
@@ -123,10 +131,13 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
     clock,
     incarnation: shard.incarnation,
     version: packageVersion(),
+    frameBytes: limits.frameBytes,
     overloaded: () => isOverloaded(shard),
   })
   const host = options.host ?? DEFAULT_HOST
-  const port = await hub.open(options.transport ?? new WebSocketTransport(host, checkPort(options.port)))
+  const port = await hub.open(
+    options.transport ?? new WebSocketTransport(host, checkPort(options.port), limits.frameBytes),
+  )
   void reclaimer.start()
   // A journal that is nearly full from before would pause publishers, and nothing would be committed that wakes it.
   shard.wakeFlusher()
@@ -141,17 +152,17 @@ async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
     host,
     port,
     dataDir: store.location === 'memory' ? null : store.location,
-    stats: () => ({
-      residentTopics: registry.size,
-      connections: hub.connections,
-      journalFullness: shard.log.fullness,
-      reclaimed: reclaimer.reclaimed,
-    }),
+    stats: () => statsOf(context, hub, reclaimer),
     close() {
       closed ??= close()
       return closed
     },
   }
+}
+
+function statsOf({ registry, shard }: Context, hub: Hub, { reclaimed }: Reclaimer): ReturnType<Broker['stats']> {
+  const { connections } = hub
+  return { residentTopics: registry.size, connections, journalFullness: shard.log.fullness, reclaimed }
 }
 
 /** A fault in telling one client must not keep the others from being told. */

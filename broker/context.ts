@@ -7,6 +7,7 @@ import type { CommitItem } from './commit-item.ts'
 import { CallbackItem } from './committer.ts'
 import { type EffectivePolicy, effectivePolicy, type PolicyTable } from './policy.ts'
 import type { Registry } from './registry.ts'
+import type { Scopes } from './scopes.ts'
 import type { Topic } from './topic.ts'
 
 export interface Context {
@@ -14,6 +15,7 @@ export interface Context {
   readonly clock: Clock
   readonly registry: Registry
   readonly policies: PolicyTable
+  readonly scopes: Scopes
   /** After a writer's connection dropped, how long its streams wait before they are lost. */
   readonly streamGraceMs: number
   /** How long a resident topic that nobody uses stays in memory. */

@@ -19,6 +19,7 @@ import {
   type UP,
 } from '../protocol/index.ts'
 import { findStream } from '../storage/index.ts'
+import { admitAttachment, admitSubscription, enter, leave } from './admission.ts'
 import { append } from './append.ts'
 import type { Client } from './client.ts'
 import { CallbackItem } from './committer.ts'
@@ -48,7 +49,7 @@ export class Operations {
 
   /**
    * Attaches the client to a topic and creates it if it may. The attachment is there at once if the topic is resident or
-   * new; `reply` comes when a creation is durable. Rejects with BAD_NAME, NOT_FOUND, GONE or RECREATED.
+   * new; `reply` comes when a creation is durable. Rejects with BAD_NAME, NOT_FOUND, GONE, RECREATED or LIMIT_EXCEEDED.
    */
   async attach(
     client: Client,
@@ -63,11 +64,12 @@ export class Operations {
     }
     const policy = storedPolicy(options.policy)
     return this.withTopic(name, (found) => {
-      const { registry, shard, clock } = this.context
+      const { registry, shard, clock, scopes } = this.context
       const mayCreate = options.create !== false && options.observe !== true && options.epoch === undefined
       if (found === null && !mayCreate) throw missing(name, options)
+      if (found !== null && (options.epoch ?? found.state.epoch) !== found.state.epoch) throw recreated(found)
+      admitAttachment(scopes.of(client, found ?? name))
       const topic = found ?? registry.add(shard.create(name, clock.wallMs(), policy, null))
-      if (options.epoch !== undefined && options.epoch !== topic.state.epoch) throw recreated(topic)
       const attachment = this.attachTo(topic, client, handle, options)
       return { attachment, reply: this.attachReply(attachment, found === null) }
     })
@@ -79,6 +81,7 @@ export class Operations {
     attachment.detached = true
     for (const subscription of attachment.subscriptions ?? []) subscription.close(null)
     attachment.topic.remove(attachment)
+    leave(attachment.scopes, 'attachments')
     this.reclaimer.detached(attachment)
   }
 
@@ -133,6 +136,7 @@ export class Operations {
     const position = await positionOf(this.context, topic, from)
     usable(topic)
     if (attachment.detached) throw new LitetopicError('UNKNOWN_HANDLE', 'the handle was detached meanwhile')
+    admitSubscription(attachment.scopes)
     const credit = options.creditBytes ?? LIMITS.creditBytes
     const subscription = new Subscription(
       attachment,
@@ -141,6 +145,7 @@ export class Operations {
       { raw: options.raw ?? false, credit },
       this.context.shard,
     )
+    enter(attachment.scopes, 'subscriptions')
     topic.subscriptions.push(subscription)
     attachment.subscriptions ??= new Set()
     attachment.subscriptions.add(subscription)
@@ -206,7 +211,9 @@ export class Operations {
   private attachTo(topic: Topic, client: Client, handle: number, options: AttachOptions): Attachment {
     const observe = options.observe === true
     const producerId = observe ? null : (options.producer ?? null)
-    const attachment = new Attachment(client, handle, topic, producerId, observe)
+    const scopes = this.context.scopes.of(client, topic)
+    const attachment = new Attachment(client, handle, topic, producerId, observe, scopes)
+    enter(scopes, 'attachments')
     topic.add(attachment, this.context.clock.monotonicMs())
     const slot = producerId === null ? -1 : findSlot(topic.state, producerId)
     if (slot >= 0 && (topic.state.producers?.[slot]?.sequence ?? -1) >= 0) {

@@ -36,11 +36,12 @@ function bound(own: number | null | undefined, prefix: number | null | undefined
 /** The policies by prefix as they are looked up, with the default for the rest. Throws BAD_NAME or BAD_REQUEST. */
 export function policyTable(
   lingerMs: number | 'forever',
-  policies: Readonly<Record<string, TopicPolicy>>,
+  policies: Readonly<Record<string, TopicPolicy & { readonly limits?: unknown }>>,
 ): PolicyTable {
   checkPolicy({ lingerMs }, 'the default policy')
   const table = new Map<string, TopicPolicy>([['', { lingerMs }]])
-  for (const [prefix, policy] of Object.entries(policies)) {
+  // Limits are read in limits.ts: they are of the prefix, not of each topic below it.
+  for (const [prefix, { limits: _, ...policy }] of Object.entries(policies)) {
     const bare = checkPrefix(prefix)
     checkPolicy(policy, `the policy of prefix ${JSON.stringify(prefix)}`)
     table.set(bare, bare === '' ? { lingerMs, ...policy } : policy)

@@ -2,12 +2,16 @@
 
 import { isStreamEnd, LIMITS, LitetopicError, type ReplyOf, type StreamInfo, type UP } from '../protocol/index.ts'
 import { findStream, type StreamState } from '../storage/index.ts'
+import { admitRate, admitStored } from './admission.ts'
 import { admit, appendStreamRecord, beginProducer, forgetWriter } from './append.ts'
 import { CallbackItem } from './committer.ts'
 import type { Context } from './context.ts'
 import { decideOpen, type OpenMode, streamInfo } from './stream-state.ts'
 import type { Attachment, Topic } from './topic.ts'
 import { inTurn } from './turns.ts'
+
+/** Of a stream record, beside its names and text. */
+const STREAM_RECORD_BYTES = 8
 
 export interface OpenRequest {
   readonly producerEpoch: number
@@ -45,6 +49,7 @@ export function openStream(context: Context, attachment: Attachment, request: Op
     const liveElsewhere = topic.isLive(streamId) && topic.writers?.get(streamId) !== attachment
     const decision = decideOpen(request.mode, streamId, stream, liveElsewhere, topic.name)
     checkRoom(topic, stream)
+    if (decision !== 'report') admitRecord(context, attachment, streamId)
     beginProducer(context, attachment, producerEpoch, verdict)
     if (decision === 'report') {
       const done = new CallbackItem(reply(null, null), reject)
@@ -76,6 +81,8 @@ export function stopStreams(
       const found = findStream(context.shard.store.table, topic.state, id)
       const stream = found instanceof Promise ? await found : found
       if (topic.ended !== null) throw topic.ended
+      // One that is open ends in any case; any other id may be made up.
+      if (stream === null) admitRecord(context, attachment, id, reason)
       if (stream === null || !isStreamEnd(stream.state)) stop(context, topic, id, reason)
       ended.push(streamInfo(current(topic, stream, id), false))
     }
@@ -121,6 +128,14 @@ function appendUnlessFailed(context: Context, topic: Topic, state: 'lost' | 'res
   } catch {
     // The store cannot write: no reader is told anything, and the grace begins anew after the next start.
   }
+}
+
+/** Is a stream record of the broker's own making within the bounds of the attachment's scopes? */
+function admitRecord({ clock }: Context, { scopes }: Attachment, streamId: string, reason: string | null = null): void {
+  if (scopes.length === 0) return
+  const bytes = STREAM_RECORD_BYTES + Buffer.byteLength(streamId) + Buffer.byteLength(reason ?? '')
+  admitStored(scopes, bytes)
+  admitRate(scopes, 1, bytes, clock.monotonicMs())
 }
 
 function stop(context: Context, topic: Topic, streamId: string, reason: string | null): void {

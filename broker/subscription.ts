@@ -5,6 +5,7 @@
 
 import { asLitetopicError, BatchReader, ByteReader, DELIVER_LIVE, LitetopicError } from '../protocol/index.ts'
 import { type Shard, SLAB_BYTES } from '../storage/index.ts'
+import { leave } from './admission.ts'
 import type { Client } from './client.ts'
 import { coalesce } from './coalesce.ts'
 import type { CommitItem } from './commit-item.ts'
@@ -86,6 +87,7 @@ export class Subscription implements Reader {
     if (this.closed) return
     this.closed = true
     this.live = false
+    leave(this.attachment.scopes, 'subscriptions')
     this.attachment.subscriptions?.delete(this)
     const { subscriptions } = this.topic
     const at = subscriptions.indexOf(this)

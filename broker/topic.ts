@@ -6,6 +6,7 @@
 import type { LitetopicError } from '../protocol/index.ts'
 import type { TopicState } from '../storage/index.ts'
 import type { Client } from './client.ts'
+import type { Scope } from './scopes.ts'
 
 /** A subscription, as the topic sees it. */
 export interface Reader {
@@ -30,8 +31,18 @@ export class Attachment {
   /** Ids of the streams it writes. */
   writes: Set<string> | null = null
   subscriptions: Set<Reader> | null = null
+  /** What of its client, topic and prefixes is bound, and counts what it does. */
+  readonly scopes: readonly Scope[]
 
-  constructor(client: Client, handle: number, topic: Topic, producerId: string | null, observe: boolean) {
+  constructor(
+    client: Client,
+    handle: number,
+    topic: Topic,
+    producerId: string | null,
+    observe: boolean,
+    scopes: readonly Scope[],
+  ) {
+    this.scopes = scopes
     this.client = client
     this.handle = handle
     this.topic = topic

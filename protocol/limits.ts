@@ -11,6 +11,8 @@ export const LIMITS = {
   nameBytes: 255,
   /** One WebSocket message, which holds one or more frames. Checked before anything is decoded. */
   messageBytes: 4 * MiB,
+  /** The least that an operator may set in its place: an append, or a part of a large message, and its frame. */
+  messageBytesLeast: 512 * KiB,
   /** The records of one append, encoded. Larger messages travel in parts. */
   appendBytes: 256 * KiB,
   /** Content of one part of a large message; all but the last have exactly this. */

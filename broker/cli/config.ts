@@ -5,6 +5,7 @@
 
 import { readFile } from 'node:fs/promises'
 import { checkPrefix, isLitetopicError, LitetopicError } from '../../protocol/index.ts'
+import type { LimitOptions, PrefixLimits } from '../index.ts'
 import { parseDuration, parseLinger } from './duration.ts'
 
 /** Where the data goes when nothing else is said. */
@@ -16,6 +17,7 @@ export interface PolicyConfig {
   maxBytes?: number
   maxRecords?: number
   maxAgeMs?: number
+  limits?: PrefixLimits
 }
 
 /** What `serve` needs; a key that is absent was not configured. */
@@ -27,6 +29,7 @@ export interface ServeConfig {
   lingerMs?: number | 'forever'
   streamGraceMs?: number
   quietMs?: number
+  limits?: LimitOptions
   policies?: Record<string, PolicyConfig>
 }
 
@@ -34,11 +37,27 @@ type Reader<T> = (value: unknown, key: string) => T
 
 const MAX_PORT = 65_535
 
+/** Readers of counts under their own names. */
+function counts(...names: string[]): Readonly<Record<string, Reader<Record<string, number>>>> {
+  return Object.fromEntries(names.map((name) => [name, (value, key) => ({ [name]: count(value, key) })]))
+}
+
+const LIMIT_KEYS = ['messageBytes', 'attachments', 'subscriptions', 'recordsPerSecond', 'bytesPerSecond']
+const CONNECTION_LIMITS = counts('frameBytes', ...LIMIT_KEYS)
+const TOPIC_LIMITS = counts('bytes', ...LIMIT_KEYS)
+const PREFIX_LIMITS = counts(...LIMIT_KEYS)
+
+const LIMITS_KEYS = {
+  connection: (value: unknown, key: string): LimitOptions => ({ connection: readKeys(value, key, CONNECTION_LIMITS) }),
+  topic: (value: unknown, key: string): LimitOptions => ({ topic: readKeys(value, key, TOPIC_LIMITS) }),
+}
+
 const POLICY_KEYS = {
   linger: (value: unknown, key: string): PolicyConfig => ({ lingerMs: linger(value, key) }),
   maxBytes: (value: unknown, key: string): PolicyConfig => ({ maxBytes: count(value, key) }),
   maxRecords: (value: unknown, key: string): PolicyConfig => ({ maxRecords: count(value, key) }),
   maxAge: (value: unknown, key: string): PolicyConfig => ({ maxAgeMs: duration(value, key) }),
+  limits: (value: unknown, key: string): PolicyConfig => ({ limits: readKeys(value, key, PREFIX_LIMITS) }),
 }
 
 const KEYS = {
@@ -49,6 +68,7 @@ const KEYS = {
   linger: (value: unknown, key: string): ServeConfig => ({ lingerMs: linger(value, key) }),
   streamGrace: (value: unknown, key: string): ServeConfig => ({ streamGraceMs: duration(value, key) }),
   quiet: (value: unknown, key: string): ServeConfig => ({ quietMs: duration(value, key) }),
+  limits: (value: unknown, key: string): ServeConfig => ({ limits: readKeys(value, key, LIMITS_KEYS) }),
   policies: (value: unknown, key: string): ServeConfig => ({ policies: policies(value, key) }),
 }
 

@@ -60,6 +60,8 @@ export interface ConnectionOwner {
   markDirty(connection: Connection): void
   frame(connection: Connection, frame: UpFrame): void
   closed(connection: Connection): void
+  /** The largest message that a connection may send. */
+  readonly frameBytes: number
   /** Are publishers to be paused now? */
   readonly overloaded: boolean
   /** Nothing more is read from the connection for a while; and then it is again. */
@@ -247,6 +249,7 @@ export class Connection implements Client {
     let frames: UpFrame[]
     try {
       if (!isBinary) throw new LitetopicError('BAD_FRAME', 'messages are binary')
+      if (data.length > this.owner.frameBytes) throw tooLarge(data.length, this.owner.frameBytes)
       frames = decodeUp(data)
     } catch (error) {
       this.fail(0, asLitetopicError(error))
@@ -335,6 +338,15 @@ function packed(out: ByteWriter, type: number): Uint8Array {
   frame.writeUInt32BE(out.length - PACKED_HEADER_BYTES, 3)
   out.length = PACKED_HEADER_BYTES
   return frame
+}
+
+function tooLarge(value: number, bound: number): LitetopicError {
+  return new LitetopicError('FRAME_TOO_LARGE', `a message of ${value} bytes, at most ${bound}: send several`, {
+    limit: 'frameBytes',
+    value,
+    bound,
+    scope: 'connection',
+  })
 }
 
 function closeCode(error: LitetopicError): number {

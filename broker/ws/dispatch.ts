@@ -32,6 +32,14 @@ interface Slot {
   isOver: boolean
 }
 
+/** What each client is told in welcome. */
+export interface Welcome {
+  readonly incarnation: string
+  readonly server: string
+  readonly messageBytes: number
+  wallMs(): number
+}
+
 /** About what a request takes while it waits. */
 const REQUEST_BYTES = 256
 
@@ -39,17 +47,13 @@ const REQUEST_BYTES = 256
 export class Peer {
   readonly connection: Connection
   private readonly operations: Operations
-  private readonly welcome: { incarnation: string; server: string; wallMs(): number }
+  private readonly welcome: Welcome
   private readonly handles = new Map<number, Handle>()
   private readonly subscriptions = new Map<number, Slot>()
   private readonly entry = newAppendEntry()
   private closed = false
 
-  constructor(
-    connection: Connection,
-    operations: Operations,
-    welcome: { incarnation: string; server: string; wallMs(): number },
-  ) {
+  constructor(connection: Connection, operations: Operations, welcome: Welcome) {
     this.connection = connection
     this.operations = operations
     this.welcome = welcome
@@ -160,10 +164,8 @@ export class Peer {
       )
     }
     this.connection.greeted = true
-    const { incarnation, server } = this.welcome
-    const facts = { incarnation, server, timeMs: this.welcome.wallMs() }
-    const limits = { messageBytes: LIMITS.messageBytes, pingMs: LIMITS.pingMs }
-    this.connection.send([DOWN.welcome, PROTOCOL_VERSION, { ...facts, ...limits }])
+    const { wallMs, ...facts } = this.welcome
+    this.connection.send([DOWN.welcome, PROTOCOL_VERSION, { ...facts, timeMs: wallMs(), pingMs: LIMITS.pingMs }])
   }
 
   private attach(frame: Up<typeof UP.attach>): void {

@@ -19,6 +19,8 @@ export interface HubOptions {
   readonly clock: Clock
   readonly incarnation: string
   readonly version: string
+  /** The largest message that a connection may send. */
+  readonly frameBytes: number
   /** Are publishers to be paused now? */
   readonly overloaded: () => boolean
 }
@@ -62,6 +64,10 @@ export class Hub implements ConnectionOwner {
     return this.peers.size
   }
 
+  get frameBytes(): number {
+    return this.options.frameBytes
+  }
+
   get overloaded(): boolean {
     return this.options.overloaded()
   }
@@ -103,10 +109,11 @@ export class Hub implements ConnectionOwner {
   }
 
   private accept(socket: Socket): void {
-    const { operations, clock, incarnation, version } = this.options
+    const { operations, clock, incarnation, version, frameBytes } = this.options
     const connection = new Connection(socket, this)
     const server = `litetopic ${version}`
-    this.peers.set(connection, new Peer(connection, operations, { incarnation, server, wallMs: () => clock.wallMs() }))
+    const welcome = { incarnation, server, messageBytes: frameBytes, wallMs: () => clock.wallMs() }
+    this.peers.set(connection, new Peer(connection, operations, welcome))
     clock.after(LIMITS.helloMs, () => {
       if (connection.greeted || !this.peers.has(connection)) return
       connection.fail(0, new LitetopicError('HELLO_EXPECTED', `no hello came within ${LIMITS.helloMs} ms`))

@@ -2,7 +2,7 @@
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { WebSocketServer } from 'ws'
-import { LIMITS, LitetopicError, SUBPROTOCOL, WEBSOCKET_PATH } from '../../protocol/index.ts'
+import { LitetopicError, SUBPROTOCOL, WEBSOCKET_PATH } from '../../protocol/index.ts'
 import type { Socket } from './connection.ts'
 import type { Transport } from './hub.ts'
 
@@ -12,7 +12,8 @@ export class WebSocketTransport implements Transport {
   private readonly http: Server
   private readonly sockets: WebSocketServer
 
-  constructor(host: string, port: number) {
+  /** `frameBytes`: the largest message that is let in. */
+  constructor(host: string, port: number, frameBytes: number) {
     this.host = host
     this.port = port
     this.http = createServer(answerPlainly)
@@ -20,7 +21,7 @@ export class WebSocketTransport implements Transport {
       server: this.http,
       path: WEBSOCKET_PATH,
       // Twice the limit: what lies between gets a typed error, what is beyond is cut off by ws.
-      maxPayload: LIMITS.messageBytes * 2,
+      maxPayload: frameBytes * 2,
       perMessageDeflate: false,
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
     })

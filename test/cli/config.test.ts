@@ -17,8 +17,19 @@ test('everything that can be configured is read', () => {
       linger: '30m',
       streamGrace: '5s',
       quiet: '1m',
+      limits: {
+        connection: { frameBytes: 1_000_000, messageBytes: 1, attachments: 2, subscriptions: 3 },
+        topic: { bytes: 4, recordsPerSecond: 5, bytesPerSecond: 6 },
+      },
       policies: {
-        support: { linger: '10m', maxBytes: 1_000_000, maxRecords: 5_000, maxAge: '7d' },
+        support: {
+          limits: { attachments: 100, recordsPerSecond: 50, bytesPerSecond: 60 },
+          linger: '10m',
+          maxBytes: 1_000_000,
+          maxRecords: 5_000,
+          maxAge: '7d',
+        },
+
         'support/vip/': { linger: 'forever' },
         '': {},
       },
@@ -32,8 +43,18 @@ test('everything that can be configured is read', () => {
     lingerMs: 1_800_000,
     streamGraceMs: 5_000,
     quietMs: 60_000,
+    limits: {
+      connection: { frameBytes: 1_000_000, messageBytes: 1, attachments: 2, subscriptions: 3 },
+      topic: { bytes: 4, recordsPerSecond: 5, bytesPerSecond: 6 },
+    },
     policies: {
-      support: { lingerMs: 600_000, maxBytes: 1_000_000, maxRecords: 5_000, maxAgeMs: 604_800_000 },
+      support: {
+        limits: { attachments: 100, recordsPerSecond: 50, bytesPerSecond: 60 },
+        lingerMs: 600_000,
+        maxBytes: 1_000_000,
+        maxRecords: 5_000,
+        maxAgeMs: 604_800_000,
+      },
       'support/vip': { lingerMs: 'forever' },
       '': {},
     },
@@ -53,6 +74,14 @@ test.each([
   ['{"durability": "sync"}', 'durability', /"fsync" or "os", not "sync"/],
   ['{"linger": 600}', 'linger', /duration such as "10m", or "forever", not 600/],
   ['{"linger": "soon"}', 'linger', /"soon" is no duration/],
+  ['{"limits": 5}', 'limits', /must be an object/],
+  ['{"limits": {"topic": {"topics": 5}}}', 'limits.topic.topics', /unknown key.*there are bytes, messageBytes/],
+  ['{"limits": {"connection": {"attachments": "1k"}}}', 'limits.connection.attachments', /whole number above 0/],
+  [
+    '{"policies": {"a": {"limits": {"attachments": 0}}}}',
+    'policies.a.limits.attachments',
+    /whole number above 0, not 0/,
+  ],
   ['{"policies": []}', 'policies', /must be an object/],
   ['{"policies": {"a": 1}}', 'policies.a', /must be an object, not 1/],
   ['{"policies": {"a b": {}}}', 'policies.a b', /not a prefix/],

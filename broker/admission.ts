@@ -1,0 +1,62 @@
+/**
+ * Lets in what is within the bounds of every scope, or throws LIMIT_EXCEEDED or RATE_LIMITED, of the first one that is over,
+ * and counts nothing.
+ */
+
+import { ByteReader, RecordWalker } from '../protocol/index.ts'
+import type { Scope } from './scopes.ts'
+
+export function admitAttachment(scopes: readonly Scope[]): void {
+  for (const scope of scopes) scope.check('attachments', scope.attachments + 1)
+}
+
+/** Counts what was admitted. */
+export function enter(scopes: readonly Scope[], what: 'attachments' | 'subscriptions'): void {
+  for (const scope of scopes) scope[what]++
+}
+
+export function leave(scopes: readonly Scope[], what: 'attachments' | 'subscriptions'): void {
+  for (const scope of scopes) scope[what]--
+}
+
+export function admitSubscription(scopes: readonly Scope[]): void {
+  for (const scope of scopes) scope.check('subscriptions', scope.subscriptions + 1)
+}
+
+/** The size of each record in `bytes[from, to)`. One may be as large as all are together; only then is it looked at. */
+export function admitMessages(scopes: readonly Scope[], bytes: Uint8Array, from: number, to: number): void {
+  let largest = -1
+  for (const scope of scopes) {
+    if (to - from <= scope.bounds.messageBytes) continue
+    if (largest < 0) largest = largestData(bytes, from, to)
+    scope.check('messageBytes', largest)
+  }
+}
+
+/** What a scope would store. */
+export function admitStored(scopes: readonly Scope[], bytes: number): void {
+  for (const scope of scopes) if (scope.stored !== null) scope.check('bytes', scope.stored.bytes + bytes)
+}
+
+/** Takes so many records and bytes from the rates. To be called last: what is taken is not given back. */
+export function admitRate(scopes: readonly Scope[], records: number, bytes: number, nowMs: number): void {
+  for (const scope of scopes) {
+    const recordsMs = scope.records?.waitMs(records, nowMs) ?? 0
+    const bytesMs = scope.bytes?.waitMs(bytes, nowMs) ?? 0
+    if (scope.records !== null && recordsMs > 0 && recordsMs >= bytesMs) {
+      throw scope.rated('recordsPerSecond', scope.records.with(records), recordsMs)
+    }
+    if (scope.bytes !== null && bytesMs > 0) throw scope.rated('bytesPerSecond', scope.bytes.with(bytes), bytesMs)
+  }
+  for (const scope of scopes) {
+    scope.records?.take(records)
+    scope.bytes?.take(bytes)
+  }
+}
+
+function largestData(bytes: Uint8Array, from: number, to: number): number {
+  const walker = new RecordWalker(new ByteReader(bytes, from, to))
+  let largest = 0
+  while (walker.next()) largest = Math.max(largest, walker.dataTo - walker.dataFrom)
+  return largest
+}
