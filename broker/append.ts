@@ -94,8 +94,9 @@ export function admit(context: Context, attachment: Attachment, producerEpoch: n
     )
   }
   const verdict = judgeSequence(topic.state, producerId, producerEpoch, sequence, context.clock.wallMs())
-  if (verdict.kind === 'next' && topic.state.closed) {
-    throw new LitetopicError('CLOSED', `topic ${topic.name} is closed`)
+  if (verdict.kind === 'next') {
+    if (topic.state.closed) throw new LitetopicError('CLOSED', `topic ${topic.name} is closed`)
+    attachment.checkFence()
   }
   return verdict
 }

@@ -58,6 +58,7 @@ export async function description(context: Context, topic: Topic, isResident: bo
     checkpoints: found.length,
     contextEntries: entries.length,
     closed: state.closed,
+    exclusive: state.fenceHolder !== null,
     reclaimAtMs: lingering ? Math.round(clock.wallMs() + topic.lingerUntilMs - clock.monotonicMs()) : null,
     policy: policyInfo(policy),
   }

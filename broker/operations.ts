@@ -25,6 +25,7 @@ import type { Client } from './client.ts'
 import { CallbackItem } from './committer.ts'
 import { allCommitted, type Context, policyOf } from './context.ts'
 import { checkpoints, contextEntries, description, list } from './describe.ts'
+import { releaseFence, takeFence, tellFenced } from './fencing.ts'
 import { lingerInfo, policyInfo, storedPolicy } from './policy.ts'
 import { positionOf } from './positions.ts'
 import { findSlot } from './producers.ts'
@@ -59,8 +60,8 @@ export class Operations {
   ): Promise<{ attachment: Attachment; reply: Promise<ReplyOf<typeof UP.attach>> }> {
     checkTopicName(name)
     if (options.producer !== undefined) checkId(options.producer, 'producer id')
-    if (options.exclusive === true) {
-      throw new LitetopicError('BAD_REQUEST', 'exclusive attachments are not in this version; leave the option out')
+    if (options.exclusive === true && (options.producer === undefined || options.observe === true)) {
+      throw new LitetopicError('BAD_REQUEST', `to take topic ${name} for itself, an attachment must be able to write`)
     }
     const policy = storedPolicy(options.policy)
     return this.withTopic(name, (found) => {
@@ -73,6 +74,19 @@ export class Operations {
       const attachment = this.attachTo(topic, client, handle, options)
       return { attachment, reply: this.attachReply(attachment, found === null) }
     })
+  }
+
+  /** To be called behind the reply to an attach: tells who comes back that it has been shut out meanwhile. */
+  tellFenced(attachment: Attachment): void {
+    tellFenced(attachment)
+  }
+
+  /** Detaches for good: lets go of the topic's fence, if it has it. Resolves when that is durable. */
+  async leave(attachment: Attachment): Reply<typeof UP.detach> {
+    const released = releaseFence(this.context, attachment)
+    this.detach(attachment)
+    await released
+    return {}
   }
 
   /** Ends the attachment and its subscriptions. */
@@ -212,11 +226,14 @@ export class Operations {
     const observe = options.observe === true
     const producerId = observe ? null : (options.producer ?? null)
     const scopes = this.context.scopes.of(client, topic)
-    const attachment = new Attachment(client, handle, topic, producerId, observe, scopes)
+    // One that attaches again names the fence it had, and gets no other.
+    if (options.exclusive === true && options.fence === undefined) takeFence(this.context, topic, producerId ?? '')
+    const fence = options.fence ?? topic.state.fence
+    const attachment = new Attachment(client, handle, topic, { producerId, observe, fence, scopes })
     enter(scopes, 'attachments')
     topic.add(attachment, this.context.clock.monotonicMs())
     const slot = producerId === null ? -1 : findSlot(topic.state, producerId)
-    if (slot >= 0 && (topic.state.producers?.[slot]?.sequence ?? -1) >= 0) {
+    if (slot >= 0 && (topic.state.producers?.[slot]?.sequence ?? -1) >= 0 && !attachment.isFenced) {
       topic.noteWrite(attachment)
       adoptStreams(this.context, attachment, slot)
     }
@@ -237,12 +254,14 @@ export class Operations {
         created,
         firstOffset: state.firstOffset,
         nextOffset: state.committedTo,
+        fence: attachment.fence,
         cursor: formatCursor({ incarnation: shard.incarnation, epoch: state.epoch, next: state.committedTo }),
         lingerMs: lingerInfo(policyOf(this.context, topic)),
         producer: known ? { producerEpoch: producer.epoch, sequence: producer.sequence } : null,
       }
     }
-    if (!created && topic.state.committedTo === topic.state.nextOffset) return Promise.resolve(answer())
+    const isDurable = !created && topic.fencesUnderWay === 0 && topic.state.committedTo === topic.state.nextOffset
+    if (isDurable) return Promise.resolve(answer())
     return new Promise((resolve, reject) => {
       shard.log.afterCommit(new CallbackItem(() => resolve(answer()), reject))
     })

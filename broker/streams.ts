@@ -40,7 +40,7 @@ export function openStream(context: Context, attachment: Attachment, request: Op
     }
     if (verdict.kind === 'repeat') {
       const fence = verdict.base < 0 ? null : verdict.base
-      if (fence !== null && topic.state.openStreams?.get(streamId)?.fence === fence) {
+      if (fence !== null && topic.state.openStreams?.get(streamId)?.fence === fence && !attachment.isFenced) {
         becomeWriter(topic, attachment, streamId, fence)
       }
       context.shard.log.afterCommit(new CallbackItem(reply(fence, fence), reject))
@@ -90,7 +90,7 @@ export function stopStreams(
   })
 }
 
-/** The writer's connection is gone: its streams are lost after the grace, unless they are continued before. */
+/** Its writer is gone, or shut out from the topic: its streams are lost after the grace, unless they are continued before. */
 export function orphanStreams(context: Context, attachment: Attachment): void {
   const { topic } = attachment
   if (attachment.writes === null) return

@@ -3,7 +3,7 @@
  * I/O; operations change it, the committer tells it what is durable.
  */
 
-import type { LitetopicError } from '../protocol/index.ts'
+import { LitetopicError } from '../protocol/index.ts'
 import type { TopicState } from '../storage/index.ts'
 import type { Client } from './client.ts'
 import type { Scope } from './scopes.ts'
@@ -25,6 +25,8 @@ export class Attachment {
   readonly producerId: string | null
   /** Does not hold the topic. */
   readonly observe: boolean
+  /** The topic's fence that it writes under: once the topic's is another one, it may write no more. */
+  readonly fence: number
   /** Has written: holds the topic however long it is silent. Set by `Topic.noteWrite`. */
   wrote = false
   detached = false
@@ -38,16 +40,29 @@ export class Attachment {
     client: Client,
     handle: number,
     topic: Topic,
-    producerId: string | null,
-    observe: boolean,
-    scopes: readonly Scope[],
+    facts: { producerId: string | null; observe: boolean; fence: number; scopes: readonly Scope[] },
   ) {
-    this.scopes = scopes
     this.client = client
     this.handle = handle
     this.topic = topic
-    this.producerId = producerId
-    this.observe = observe
+    this.producerId = facts.producerId
+    this.observe = facts.observe
+    this.fence = facts.fence
+    this.scopes = facts.scopes
+  }
+
+  /** Is it shut out from writing by an exclusive session of another producer, now or since it attached? */
+  get isFenced(): boolean {
+    const { fence, fenceHolder } = this.topic.state
+    return fence !== this.fence || (fenceHolder !== null && fenceHolder !== this.producerId)
+  }
+
+  /** Throws FENCED if it is shut out from writing. */
+  checkFence(): void {
+    if (!this.isFenced) return
+    const { name, state } = this.topic
+    const why = state.fence === this.fence ? 'is held by an exclusive session' : 'was taken by an exclusive session'
+    throw new LitetopicError('FENCED', `topic ${name} ${why}: others may read it, not write`, { fence: state.fence })
   }
 }
 
@@ -75,6 +90,8 @@ export class Topic {
   wakeBucket = -1
   /** Open streams whose writer is gone, and when they are lost. */
   graces: Map<string, number> | null = null
+  /** Changes of its fence that are not durable yet. */
+  fencesUnderWay = 0
   /** Set once the topic is deleted: why later operations fail. */
   ended: LitetopicError | null = null
 

@@ -20,7 +20,7 @@ export function appendRecords(
   operation.count = write(operation.records)
   checkAppendSize(operation.records.length)
   const held = attachment.outbox.bytes
-  if (attachment.failure !== null) return Promise.reject(attachment.failure)
+  if (attachment.refusesWrites !== null) return Promise.reject(attachment.refusesWrites)
   if (held > 0 && held + operation.records.length > LIMITS.sessionBufferMaxBytes)
     return Promise.reject(bufferFull(held))
   return new Promise((resolve, reject) => {

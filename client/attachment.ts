@@ -12,7 +12,6 @@ import {
   LitetopicError,
   type ReplyOf,
   type RequestType,
-  type StreamInfo,
   UP,
   type UpFrame,
 } from '../protocol/index.ts'
@@ -22,9 +21,9 @@ import type { Link } from './link.ts'
 import type { Operation, OperationOwner, SequencedRequest } from './operation.ts'
 import { Outbox } from './outbox.ts'
 import { isPassing, retryDelayMs } from './passing.ts'
+import { streamFenced, streamStopped, topicFenced, whyNotWritable } from './refusals.ts'
 import type { Attached } from './router.ts'
 import type { Subscription, SubscriptionHost } from './subscription.ts'
-import { decodeJson } from './values.ts'
 
 /** A stream writer, as its attachment sees it. */
 export interface Writing {
@@ -43,6 +42,8 @@ export class Attachment implements Attached, SubscriptionHost {
   readonly handle: number
   readonly outbox: Outbox
   epoch = -1
+  /** The topic's fence that it writes under: once the topic's is another one, it may write no more. */
+  private fence = 0
   created = false
   lingerMs: number | 'forever' = LIMITS.lingerMs
   /** The end of the topic, as far as is known here. */
@@ -52,6 +53,8 @@ export class Attachment implements Attached, SubscriptionHost {
   dirty = false
   /** Why it is over, or null. */
   failure: LitetopicError | null = null
+  /** Why it may not write any more though it is not over, or null. */
+  private shutOut: LitetopicError | null = null
   private readonly options: AttachOptions
   // Made when they are needed: a client may have a million sessions, of which few do everything.
   private requests: RequestQueue | null = null
@@ -88,6 +91,15 @@ export class Attachment implements Attached, SubscriptionHost {
   /** Throws why it is over, if it is. */
   check(): void {
     if (this.failure !== null) throw this.failure
+  }
+
+  /** Why nothing more can be written, or null. */
+  get refusesWrites(): LitetopicError | null {
+    return this.failure ?? this.shutOut
+  }
+
+  get isExclusive(): boolean {
+    return this.options.exclusive === true
   }
 
   /** Asks until it is answered; what has been written before goes first. */
@@ -172,8 +184,8 @@ export class Attachment implements Attached, SubscriptionHost {
     return this.outbox.drained()
   }
 
-  /** Ends it here and frees the handle; the topic lives on. */
-  detach(error: LitetopicError): void {
+  /** Ends it here and frees the handle; the topic lives on. Resolves when the broker has let go of it, or cannot be asked. */
+  async detach(error: LitetopicError): Promise<void> {
     if (this.failure !== null) return
     const { connection, handle, attached } = this
     if (!attached) {
@@ -181,15 +193,14 @@ export class Attachment implements Attached, SubscriptionHost {
       return
     }
     this.flushNow()
-    const free = (): void => connection.forget(this, handle)
     this.end(error)
-    connection.exchange({
-      type: UP.detach,
-      frame: (request) => [UP.detach, request, handle],
-      answered: free,
-      refused: free,
-      lost: free,
-    })
+    await new Promise<void>((resolve) => this.askToDetach(resolve))
+    connection.forget(this, handle)
+  }
+
+  /** Gives the topic's fence back, if it has it, before the connection is closed. */
+  leave(): void {
+    if (this.attached && this.isExclusive) this.askToDetach(() => {})
   }
 
   // What the connection tells.
@@ -200,7 +211,7 @@ export class Attachment implements Attached, SubscriptionHost {
     const isFirst = epoch < 0
     const options: AttachOptions = isFirst
       ? this.options
-      : { ...this.options, create: undefined, policy: undefined, epoch }
+      : { ...this.options, create: undefined, policy: undefined, exclusive: undefined, epoch, fence: this.fence }
     this.connection.exchange({
       type: UP.attach,
       frame: (request) => [UP.attach, request, handle, name, options],
@@ -248,16 +259,18 @@ export class Attachment implements Attached, SubscriptionHost {
   }
 
   notice(frame: Down<typeof DOWN.notice>): void {
-    const [, , what, { streamId = '', fence, reason }] = frame
+    const [, , what, { streamId = '', fence = 0, reason }] = frame
     switch (what) {
       case 'deleted':
       case 'reclaimed':
-        this.detach(new LitetopicError('GONE', `topic ${this.name} was ${what}`, { reason: what }))
+        void this.detach(new LitetopicError('GONE', `topic ${this.name} was ${what}`, { reason: what }))
         return
       case 'stopped':
         this.writers?.get(streamId)?.abort(streamStopped(streamId, reason))
         return
       case 'fenced': {
+        // One that comes before the reply to an attach comes again behind it.
+        if (streamId === '' && this.attached) this.fencedBy(fence)
         const writer = this.writers?.get(streamId)
         if (writer !== undefined && writer.fence !== fence) writer.abort(streamFenced(streamId, fence))
         return
@@ -290,6 +303,7 @@ export class Attachment implements Attached, SubscriptionHost {
     if (this.failure !== null) return
     const isFirst = this.epoch < 0
     if (isFirst) this.created = reply.created
+    if (isFirst) this.fence = reply.fence ?? 0
     this.epoch = reply.epoch
     this.lingerMs = reply.lingerMs
     this.nextOffset = Math.max(this.nextOffset, reply.nextOffset)
@@ -301,6 +315,25 @@ export class Attachment implements Attached, SubscriptionHost {
     for (const [streamId, writer] of this.writers ?? []) this.askAbout(streamId, writer)
     this.requests?.resume()
     if (!this.outbox.empty) this.connection.mark(this)
+  }
+
+  /**
+   * An exclusive session has the topic, under this fence. If it took it since this one attached, nothing is written here any more.
+   * What has been sent is for the broker to answer, which may have stored it before.
+   */
+  private fencedBy(fence: number): void {
+    if (fence === this.fence || this.refusesWrites !== null) return
+    const error = topicFenced(this.name, fence)
+    this.shutOut = error
+    for (const writer of [...(this.writers?.values() ?? [])]) if (!writer.ending) writer.abort(error)
+    this.outbox.failUnsent(error)
+    this.letIn()
+  }
+
+  private askToDetach(done: () => void): void {
+    const { handle } = this
+    const frame = (request: number): UpFrame => [UP.detach, request, handle]
+    this.connection.exchange({ type: UP.detach, frame, answered: done, refused: done, lost: done })
   }
 
   private onRefused(error: LitetopicError): void {
@@ -356,30 +389,4 @@ export class Attachment implements Attached, SubscriptionHost {
       lost: () => {},
     }
   }
-}
-
-function whyNotWritable(streamId: string, fence: number, stream: StreamInfo | null): LitetopicError | null {
-  if (stream === null) {
-    return new LitetopicError('STREAM_UNKNOWN', `the topic knows no stream ${streamId} any more`, { streamId })
-  }
-  if (stream.state === 'stopped') return streamStopped(streamId, stopReason(stream.detail))
-  if (stream.state === 'done' || stream.state === 'failed') {
-    return new LitetopicError('STREAM_ENDED', `stream ${streamId} has ended: ${stream.state}`, { state: stream.state })
-  }
-  return stream.fence === fence ? null : streamFenced(streamId, stream.fence)
-}
-
-/** What was given to `stop`, out of the detail of a stopped stream. */
-export function stopReason(detail: string | null | undefined): string | null {
-  const found: unknown = detail == null ? null : decodeJson(detail)
-  const reason: unknown = typeof found === 'object' && found !== null ? (found as { reason?: unknown }).reason : null
-  return typeof reason === 'string' ? reason : null
-}
-
-export function streamStopped(streamId: string, reason: string | null | undefined): LitetopicError {
-  return new LitetopicError('STREAM_STOPPED', `stream ${streamId} was stopped`, { streamId, reason: reason ?? null })
-}
-
-function streamFenced(streamId: string, fence: number | undefined): LitetopicError {
-  return new LitetopicError('FENCED', `stream ${streamId} was taken over by another writer`, { streamId, fence })
 }

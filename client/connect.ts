@@ -38,7 +38,10 @@ export interface SessionOptions<T> {
   readonly create?: boolean
   /** Only looks: neither creates the topic nor keeps it alive, and cannot write. Default false. */
   readonly observe?: boolean
-  /** Kept for shutting out all other writers of the topic; this version refuses true with BAD_REQUEST. Default false. */
+  /**
+   * Takes the topic for itself: every other session may read and stop, but not write (FENCED), those open now for good, others until
+   * this one is closed. Another exclusive session takes it over at once. One that only crashed still has it. Default false.
+   */
   readonly exclusive?: boolean
   /** If this creates the topic: how long it outlives its last attachment, in ms. Default: the broker's policy for its name. */
   readonly lingerMs?: number | 'forever'

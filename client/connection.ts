@@ -151,6 +151,7 @@ export class Connection {
     try {
       await Promise.race([drained, late])
       const dropped = this.link === null ? Promise.resolve() : new Promise<void>((r) => this.whenDropped.push(r))
+      if (this.open) for (const attached of this.router.attachments) attached.leave()
       this.shut(new LitetopicError('CONNECTION_CLOSED', 'the client was closed'))
       await Promise.race([dropped, late])
       this.link?.terminate(new LitetopicError('CONNECTION_CLOSED', 'the client was closed'))

@@ -52,7 +52,7 @@ export function sequencedRequest<R extends SequencedRequest['type']>(
   type: R,
   frame: (request: number, handle: number, producerEpoch: number, sequence: number) => UpFrame,
 ): Promise<ReplyOf<R>> {
-  if (attachment.failure !== null) return Promise.reject(attachment.failure)
+  if (attachment.refusesWrites !== null) return Promise.reject(attachment.refusesWrites)
   return new Promise((resolve, reject) => {
     const owner: OperationOwner = {
       sealed: () => {},

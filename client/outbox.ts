@@ -197,6 +197,16 @@ export class Outbox {
     })
   }
 
+  /** Nothing new may be sent: what never was fails. What was is for the broker to answer. */
+  failUnsent(error: LitetopicError): void {
+    for (let operation = this.head; operation !== null; ) {
+      const { next }: Operation = operation
+      if (operation.sequence < 0) this.failOne(operation, error)
+      operation = next
+    }
+    this.settle()
+  }
+
   /** The session is over: everything fails. */
   fail(error: LitetopicError): void {
     while (this.head !== null) this.failOne(this.head, error)

@@ -32,6 +32,8 @@ export interface Attached {
   letIn(): boolean
   /** Resolves when all written so far is answered, with the first error. */
   drained(): Promise<LitetopicError | undefined>
+  /** The connection is about to be closed for good. */
+  leave(): void
   /** It is over, for this reason. */
   fail(error: LitetopicError): void
 }

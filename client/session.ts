@@ -225,7 +225,7 @@ export class Session<T = Value> implements AsyncDisposable {
     if (attachment.failure !== null) throw attachment.failure
     // Not with the session's own requests, which end when the topic does.
     await attachment.connection.ask(UP.delete, (request) => [UP.delete, request, name, epoch])
-    attachment.detach(new LitetopicError('GONE', `topic ${name} was deleted`, { reason: 'deleted' }))
+    void attachment.detach(new LitetopicError('GONE', `topic ${name} was deleted`, { reason: 'deleted' }))
   }
 
   /** Resolves when all that was written so far is durable; rejects with the first error if some of it is not. */
@@ -245,10 +245,12 @@ export class Session<T = Value> implements AsyncDisposable {
     const { clock } = attachment.connection
     const drained = attachment.drained()
     const closed = new LitetopicError('CONNECTION_CLOSED', `the session of ${this.name} was closed`)
-    const timer = clock.setTimeout(() => attachment.detach(closed), LIMITS.closeFlushMs)
+    const timer = clock.setTimeout(() => void attachment.detach(closed), LIMITS.closeFlushMs)
     const error = await drained
     clock.clearTimeout(timer)
-    attachment.detach(closed)
+    const left = attachment.detach(closed)
+    // Who comes next finds the topic free.
+    if (attachment.isExclusive) await left
     if (error !== undefined) throw error
   }
 

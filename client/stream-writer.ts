@@ -13,9 +13,10 @@ import {
   writeStream,
   writeToken,
 } from '../protocol/index.ts'
-import { type Attachment, streamStopped, type Writing } from './attachment.ts'
+import type { Attachment, Writing } from './attachment.ts'
 import type { Operation, OperationOwner } from './operation.ts'
 import { type PipeSource, pipe } from './pipe.ts'
+import { streamStopped } from './refusals.ts'
 import { cutText, endsInFirstHalf, HeldSurrogates } from './surrogates.ts'
 import { checkAppendSize, encodeJson, type Json } from './values.ts'
 
@@ -128,8 +129,8 @@ export class TokenWriter implements StreamWriter, OperationOwner, Writing {
     this.resumed = opened.fence !== opened.openOffset
     this.parts = opened.parts
     this.onText = opened.onText
-    if (attachment.failure === null) attachment.addWriter(this.id, this)
-    else this.failure = attachment.failure
+    this.failure = attachment.refusesWrites
+    if (this.failure === null) attachment.addWriter(this.id, this)
   }
 
   get text(): string {

@@ -83,8 +83,10 @@ const attachOptions = object(
     epoch,
     /** Does not hold the topic, and cannot write. */
     observe: bool,
-    /** Takes the topic's fence: no other exclusive or plain writer may append. Kept for fencing. */
+    /** Takes the topic's fence: no other exclusive or plain writer may append. */
     exclusive: bool,
+    /** The fence that this producer has attached under before: takes none, and may write only if it still is the topic's. */
+    fence: uint(),
     /** Id of the producer that appends on this handle. */
     producer: text(64),
     /** Policy of the topic if this attach creates it. */
@@ -195,6 +197,8 @@ const topicInfo = object(
     checkpoints: uint(),
     contextEntries: uint(),
     closed: bool,
+    /** Does an exclusive session have it? */
+    exclusive: bool,
     reclaimAtMs: nullable(uint()),
     policy,
   },
@@ -204,16 +208,20 @@ const outcome = literal('continued', 'trimmed', 'recreated', 'gone', 'diverged')
 /** What a reply to each request holds. */
 export const REPLIES = {
   [UP.token]: object({}),
-  [UP.attach]: object({
-    epoch,
-    created: bool,
-    firstOffset: offset,
-    nextOffset: offset,
-    cursor: text(64),
-    lingerMs,
-    /** What the broker remembers of the producer named, or null. */
-    producer: nullable(producer),
-  }),
+  [UP.attach]: object(
+    {
+      epoch,
+      created: bool,
+      firstOffset: offset,
+      nextOffset: offset,
+      cursor: text(64),
+      lingerMs,
+      /** What the broker remembers of the producer named, or null. */
+      producer: nullable(producer),
+    },
+    /** The topic's fence that this handle writes under. */
+    { fence: uint() },
+  ),
   [UP.detach]: object({}),
   /** `fence` is null when the stream was not opened because it has ended or is live elsewhere (mode join). */
   [UP.openStream]: object({ fence: nullable(offset), stream: streamInfo, offset: nullable(offset) }),

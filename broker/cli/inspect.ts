@@ -71,6 +71,7 @@ function text({ topic, streams, checkpoints, context }: Inspection): string {
     ['linger', formatDuration(topic.lingerMs)],
     ['reclaimed', topic.reclaimAtMs == null ? 'not while it is held' : `at ${formatTime(topic.reclaimAtMs)}`],
     ['residency', topic.residency],
+    ...(topic.exclusive === true ? [['exclusive', 'a session has it for itself']] : []),
   ]
   const sections = [table(facts, new Set())]
   const add = (title: string, rows: string[][]): void => {

@@ -185,7 +185,11 @@ export class Peer {
     const attaching = this.operations.attach(this.connection, handle, name, options)
     // After a refused attach, what waits is refused behind it.
     const failed = (): void => this.runAll(waiting)
-    this.answer(request, this.attached(handle, waiting, attaching), { failed })
+    const sent = (): void => {
+      const attachment = this.handles.get(handle)
+      if (attachment !== undefined && !Array.isArray(attachment)) this.operations.tellFenced(attachment)
+    }
+    this.answer(request, this.attached(handle, waiting, attaching), { sent, failed })
   }
 
   /** Puts the attachment in the place of the frames that wait for it, lets them go on, and gives the reply. */
@@ -213,9 +217,8 @@ export class Peer {
 
   private detach([, request, handle]: Up<typeof UP.detach>): void {
     this.withHandle(handle, request, (attachment) => {
-      this.operations.detach(attachment)
       this.handles.delete(handle)
-      this.connection.reply(request, {})
+      this.answer(request, this.operations.leave(attachment))
     })
   }
 

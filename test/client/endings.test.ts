@@ -101,7 +101,7 @@ describe('an option out of its range', () => {
     await expect(broker.session('b', { lingerMs: 1.5 })).rejects.toMatchObject(refused)
     await expect(session.trim({ before: -1 })).rejects.toMatchObject(refused)
     await expect(session.stop('s', { reason: 'r'.repeat(70_000) })).rejects.toMatchObject(refused)
-    await expect(broker.session('b', { exclusive: true })).rejects.toMatchObject(refused)
+    await expect(broker.session('b', { exclusive: true, observe: true })).rejects.toMatchObject(refused)
     expect(await session.append('still here')).toMatchObject({ offset: 0 })
     expect(states).toEqual([])
   })

@@ -203,6 +203,22 @@ describe('a refusal for good', () => {
   })
 })
 
+describe('the end of writing', () => {
+  it('fails what was never sent; what was is still answered', async () => {
+    const bench = filled(LIMITS.appendsInFlight + 2)
+    const sent = bench.send()
+    const drained = bench.outbox.drained()
+    bench.outbox.failUnsent(new LitetopicError('FENCED', 'fenced'))
+    expect(bench.told.map(({ outcome }) => outcome)).toEqual([...sent.map(() => null), 'FENCED', 'FENCED'])
+    sent.forEach((operation, i) => {
+      bench.ack(operation, i)
+    })
+    expect(bench.told.slice(0, sent.length).map(({ outcome }) => outcome)).toEqual(sent.map((_, i) => `at ${i}`))
+    expect(bench.account.bytes).toBe(0)
+    expect(await drained).toMatchObject({ code: 'FENCED' })
+  })
+})
+
 describe('a refusal for the time being', () => {
   it('holds everything back until it is released and those behind it are answered too, then sends the same numbers again', () => {
     const bench = filled(3)

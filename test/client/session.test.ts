@@ -247,6 +247,18 @@ describe('the end of a topic', () => {
   })
 })
 
+it('fails at once what was not sent yet when an exclusive session takes the topic, and waits for the rest', async () => {
+  const session = await broker.session('a')
+  const writes = Array.from({ length: LIMITS.appendsInFlight + 1 }, (_, i) => session.append(i))
+  const entries = await peer.takeAppends()
+  peer.send([71, 0, 'fenced', { fence: 1 }])
+  await expect(writes.at(-1)).rejects.toMatchObject({ code: 'FENCED', details: { fence: 1 } })
+  entries.forEach((entry, i) => {
+    peer.ack(entry, i)
+  })
+  expect((await Promise.all(writes.slice(0, -1))).map(({ offset }) => offset)).toEqual(entries.map((_, i) => i))
+})
+
 describe('closing a session', () => {
   it('waits for what was written, then detaches and rejects what comes after', async () => {
     const session = await broker.session('a')
@@ -259,6 +271,19 @@ describe('closing a session', () => {
     await closed
     await peer.take(UP.detach)
     await expect(session.append(2)).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' })
+  })
+
+  it('waits, if it has the topic for itself, until the broker has let go of it', async () => {
+    const session = await broker.session('a', { exclusive: true })
+    let isClosed = false
+    const closed = session.close().then(() => {
+      isClosed = true
+    })
+    const [, detach] = await peer.take(UP.detach)
+    await peer.caughtUp(broker)
+    expect(isClosed).toBe(false)
+    peer.reply(detach, {})
+    await closed
   })
 })
 
