@@ -1,25 +1,12 @@
-/** Wires a broker together: store, shard, operations, listener; and takes it down in order. No logic of its own. */
+/** Wires a broker together: store, core, listener; and takes it down in order. No logic of its own. */
 
 import { createRequire } from 'node:module'
-import {
-  asLitetopicError,
-  DEFAULT_HOST,
-  DEFAULT_PORT,
-  LIMITS,
-  LitetopicError,
-  WEBSOCKET_PATH,
-} from '../protocol/index.ts'
-import { type Durability, MemoryDisk, openLevelStore, openMemoryStore, Shard, type Store } from '../storage/index.ts'
+import { DEFAULT_HOST, DEFAULT_PORT, LIMITS, LitetopicError, WEBSOCKET_PATH } from '../protocol/index.ts'
+import { type Durability, MemoryDisk, openLevelStore, openMemoryStore, type Store } from '../storage/index.ts'
 import { type Clock, systemClock } from './clock.ts'
-import type { CommitItem } from './commit-item.ts'
-import type { Context } from './context.ts'
+import { Core } from './core.ts'
 import { type LimitOptions, limitTable, type PrefixLimits } from './limits.ts'
-import { Operations } from './operations.ts'
-import { effectivePolicy, policyTable } from './policy.ts'
-import { Quiet } from './quiet.ts'
-import { Reclaimer } from './reclaim.ts'
-import { Registry } from './registry.ts'
-import { Scopes } from './scopes.ts'
+import { policyTable } from './policy.ts'
 import { Hub, type Transport } from './ws/hub.ts'
 import { WebSocketTransport } from './ws/server.ts'
 
@@ -90,94 +77,42 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
 }
 
 async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
-  const clock = options.clock ?? systemClock
-  const log = options.log ?? (() => undefined)
-  const policies = policyTable(options.lingerMs ?? LIMITS.lingerMs, options.policies ?? {})
   const limits = limitTable(options.limits ?? {}, options.policies ?? {})
-  const report = (error: LitetopicError): void => log(`${error.code}: ${error.message}`)
-  const unavailable = (error: LitetopicError): void => log(`the store cannot be written: ${error.message}`)
-  const shard: Shard<CommitItem> = await Shard.open<CommitItem>(store, {
-    committed(items) {
-      for (const item of items) tell(item, null, report)
-      shard.wakeFlusher()
-      hub.relieve()
-      quiet.touch()
-    },
-    failed(items, error) {
-      unavailable(error)
-      for (const item of items) tell(item, error, report)
-    },
-    lingerMs: (state) => effectivePolicy(policies, state.name, state.policy).lingerMs,
-    flushed: (state) => reclaimer.flushed(state),
-    truncated: () => hub.relieve(),
-    flushFailed: unavailable,
+  const core = await Core.open(store, {
+    ...options,
+    clock: options.clock ?? systemClock,
+    policies: policyTable(options.lingerMs ?? LIMITS.lingerMs, options.policies ?? {}),
+    limits,
+    log: options.log ?? (() => undefined),
+    relieved: () => hub.relieve(),
   })
-  const registry = new Registry(shard, clock)
-  const context: Context = {
-    shard,
-    clock,
-    registry,
-    policies,
-    scopes: new Scopes(limits, clock),
-    streamGraceMs: options.streamGraceMs ?? LIMITS.streamGraceMs,
-    residencyIdleMs: options.residencyIdleMs ?? LIMITS.residencyIdleMs,
-    report,
-  }
-  const reclaimer = new Reclaimer(context)
-  registry.onResident = (topic) => reclaimer.resident(topic)
-  const quiet = new Quiet(shard, clock, options.quietMs ?? LIMITS.quietMs, unavailable)
   const hub = new Hub({
-    operations: new Operations(context, reclaimer),
-    clock,
-    incarnation: shard.incarnation,
+    core,
+    clock: options.clock ?? systemClock,
     version: packageVersion(),
     frameBytes: limits.frameBytes,
-    overloaded: () => isOverloaded(shard),
   })
   const host = options.host ?? DEFAULT_HOST
   const port = await hub.open(
     options.transport ?? new WebSocketTransport(host, checkPort(options.port), limits.frameBytes),
   )
-  void reclaimer.start()
-  // A journal that is nearly full from before would pause publishers, and nothing would be committed that wakes it.
-  shard.wakeFlusher()
-  quiet.touch()
+  core.start()
   let closed: Promise<void> | null = null
   const close = async (): Promise<void> => {
-    await Promise.all([quiet.stop(), reclaimer.stop(), hub.close()])
-    await shard.close()
+    await Promise.all([core.stop(), hub.close()])
+    await core.close()
   }
   return {
     url: `ws://${host.includes(':') ? `[${host}]` : host}:${port}${WEBSOCKET_PATH}`,
     host,
     port,
     dataDir: store.location === 'memory' ? null : store.location,
-    stats: () => statsOf(context, hub, reclaimer),
+    stats: () => ({ connections: hub.connections, ...core.stats() }),
     close() {
       closed ??= close()
       return closed
     },
   }
-}
-
-function statsOf({ registry, shard }: Context, hub: Hub, { reclaimed }: Reclaimer): ReturnType<Broker['stats']> {
-  const { connections } = hub
-  return { residentTopics: registry.size, connections, journalFullness: shard.log.fullness, reclaimed }
-}
-
-/** A fault in telling one client must not keep the others from being told. */
-function tell(item: CommitItem, failure: LitetopicError | null, report: (error: LitetopicError) => void): void {
-  try {
-    if (failure === null) item.committed()
-    else item.failed(failure)
-  } catch (error) {
-    report(asLitetopicError(error))
-  }
-}
-
-/** Are publishers to be paused, because the disk does not keep up? */
-function isOverloaded({ log }: Shard<CommitItem>): boolean {
-  return log.uncommittedBytes > LIMITS.uncommittedBytes || log.fullness > LIMITS.journalPauseShare
 }
 
 function checkPort(port: number = DEFAULT_PORT): number {

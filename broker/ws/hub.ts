@@ -2,7 +2,7 @@
 
 import { DOWN, LIMITS, LitetopicError, type UpFrame } from '../../protocol/index.ts'
 import type { Clock } from '../clock.ts'
-import type { Operations } from '../operations.ts'
+import type { Core } from '../core.ts'
 import { Connection, type ConnectionOwner, type Socket } from './connection.ts'
 import { Peer } from './dispatch.ts'
 
@@ -15,14 +15,11 @@ export interface Transport {
 }
 
 export interface HubOptions {
-  readonly operations: Operations
+  readonly core: Core
   readonly clock: Clock
-  readonly incarnation: string
   readonly version: string
   /** The largest message that a connection may send. */
   readonly frameBytes: number
-  /** Are publishers to be paused now? */
-  readonly overloaded: () => boolean
 }
 
 export class Hub implements ConnectionOwner {
@@ -69,7 +66,7 @@ export class Hub implements ConnectionOwner {
   }
 
   get overloaded(): boolean {
-    return this.options.overloaded()
+    return this.options.core.overloaded
   }
 
   frame(connection: Connection, frame: UpFrame): void {
@@ -109,11 +106,11 @@ export class Hub implements ConnectionOwner {
   }
 
   private accept(socket: Socket): void {
-    const { operations, clock, incarnation, version, frameBytes } = this.options
+    const { core, clock, version, frameBytes } = this.options
     const connection = new Connection(socket, this)
     const server = `litetopic ${version}`
-    const welcome = { incarnation, server, messageBytes: frameBytes, wallMs: () => clock.wallMs() }
-    this.peers.set(connection, new Peer(connection, operations, welcome))
+    const welcome = { incarnation: core.incarnation, server, messageBytes: frameBytes, wallMs: () => clock.wallMs() }
+    this.peers.set(connection, new Peer(connection, core.operations, welcome))
     clock.after(LIMITS.helloMs, () => {
       if (connection.greeted || !this.peers.has(connection)) return
       connection.fail(0, new LitetopicError('HELLO_EXPECTED', `no hello came within ${LIMITS.helloMs} ms`))

@@ -1,0 +1,128 @@
+/**
+ * A broker without its connections: the topics of one opened store, and every verb on them. It knows no socket, so that it
+ * can be replaced beneath them. Once a write of its store has failed it takes none any more; what is committed is still read.
+ */
+
+import { asLitetopicError, LIMITS, type LitetopicError } from '../protocol/index.ts'
+import { Shard, type Store } from '../storage/index.ts'
+import type { Clock } from './clock.ts'
+import type { CommitItem } from './commit-item.ts'
+import type { Context } from './context.ts'
+import type { LimitTable } from './limits.ts'
+import { Operations } from './operations.ts'
+import { effectivePolicy, type PolicyTable } from './policy.ts'
+import { Quiet } from './quiet.ts'
+import { Reclaimer } from './reclaim.ts'
+import { Registry } from './registry.ts'
+import { Scopes } from './scopes.ts'
+
+export interface CoreOptions {
+  readonly clock: Clock
+  readonly policies: PolicyTable
+  readonly limits: LimitTable
+  /** As in BrokerOptions. */
+  readonly streamGraceMs?: number
+  readonly residencyIdleMs?: number
+  readonly quietMs?: number
+  /** Told, in one line, of what an operator should know. */
+  readonly log: (line: string) => void
+  /** Publishers that were paused may go on, if it is not `overloaded` any more. */
+  readonly relieved: () => void
+}
+
+export class Core {
+  /** All that clients can ask. */
+  readonly operations: Operations
+  private readonly context: Context
+  private readonly reclaimer: Reclaimer
+  private readonly quiet: Quiet
+
+  private constructor(context: Context, reclaimer: Reclaimer, quiet: Quiet) {
+    this.context = context
+    this.reclaimer = reclaimer
+    this.quiet = quiet
+    this.operations = new Operations(context, reclaimer)
+  }
+
+  /** Reads the store's journal. Call `start` then. Rejects with STORE_CORRUPT or DATA_DIR_VERSION, and leaves the store open. */
+  static async open(store: Store, options: CoreOptions): Promise<Core> {
+    const { clock, policies, limits, log, relieved } = options
+    const report = (error: LitetopicError): void => log(`${error.code}: ${error.message}`)
+    const unavailable = (error: LitetopicError): void => log(`the store cannot be written: ${error.message}`)
+    const shard: Shard<CommitItem> = await Shard.open<CommitItem>(store, {
+      committed(items) {
+        for (const item of items) tell(item, null, report)
+        shard.wakeFlusher()
+        relieved()
+        quiet.touch()
+      },
+      failed(items, error) {
+        unavailable(error)
+        for (const item of items) tell(item, error, report)
+      },
+      lingerMs: (state) => effectivePolicy(policies, state.name, state.policy).lingerMs,
+      flushed: (state) => reclaimer.flushed(state),
+      truncated: relieved,
+      flushFailed: unavailable,
+    })
+    const context: Context = {
+      shard,
+      clock,
+      registry: new Registry(shard, clock),
+      policies,
+      scopes: new Scopes(limits, clock),
+      streamGraceMs: options.streamGraceMs ?? LIMITS.streamGraceMs,
+      residencyIdleMs: options.residencyIdleMs ?? LIMITS.residencyIdleMs,
+      report,
+    }
+    const reclaimer = new Reclaimer(context)
+    context.registry.onResident = (topic) => reclaimer.resident(topic)
+    const quiet = new Quiet(shard, clock, options.quietMs ?? LIMITS.quietMs, unavailable)
+    return new Core(context, reclaimer, quiet)
+  }
+
+  /** Looks after what was live when the broker stopped. */
+  start(): void {
+    void this.reclaimer.start()
+    // A journal that is nearly full from before would pause publishers, and nothing would be committed that wakes it.
+    this.context.shard.wakeFlusher()
+    this.quiet.touch()
+  }
+
+  /** Identity of the store's history. */
+  get incarnation(): string {
+    return this.context.shard.incarnation
+  }
+
+  /** Are publishers to be paused, because the disk does not keep up? */
+  get overloaded(): boolean {
+    const { log } = this.context.shard
+    return log.uncommittedBytes > LIMITS.uncommittedBytes || log.fullness > LIMITS.journalPauseShare
+  }
+
+  stats(): { residentTopics: number; journalFullness: number; reclaimed: number } {
+    const { registry, shard } = this.context
+    return { residentTopics: registry.size, journalFullness: shard.log.fullness, reclaimed: this.reclaimer.reclaimed }
+  }
+
+  /** Does nothing more of its own accord, and resolves when it does nothing any more. Idempotent. */
+  async stop(): Promise<void> {
+    await Promise.all([this.quiet.stop(), this.reclaimer.stop()])
+  }
+
+  /** Stores what is acknowledged, and closes the store. */
+  async close(): Promise<void> {
+    await this.stop()
+    await this.context.shard.close()
+  }
+}
+
+/** A fault in telling one client must not keep the others from being told. */
+function tell(item: CommitItem, failure: LitetopicError | null, report: (error: LitetopicError) => void): void {
+  try {
+    if (failure === null) item.committed()
+    else item.failed(failure)
+  } catch (error) {
+    report(asLitetopicError(error))
+  }
+}
