@@ -4,7 +4,7 @@
  */
 
 import { asLitetopicError, BatchReader, ByteReader, LitetopicError, type ReplyOf, type UP } from '../protocol/index.ts'
-import type { TopicState } from '../storage/index.ts'
+import { contentBytes, SEAL_BYTES, type TopicState } from '../storage/index.ts'
 import { admit, beginProducer } from './append.ts'
 import { CallbackItem } from './committer.ts'
 import { type Context, policyOf } from './context.ts'
@@ -14,8 +14,6 @@ import type { Attachment, Topic } from './topic.ts'
 import { inTurn } from './turns.ts'
 
 const CHUNKS_PER_STEP = 64
-/** Checksum before a chunk's batches. */
-const SEAL_BYTES = 4
 
 export interface TrimRequest {
   readonly producerEpoch: number
@@ -118,7 +116,7 @@ async function freedBytes(context: Context, state: TopicState, firstOffset: numb
     const chunks = await context.shard.chunks(state, from, firstOffset, CHUNKS_PER_STEP)
     if (chunks.length === 0) break
     for (const { value } of chunks) {
-      bytes += value.length - SEAL_BYTES
+      bytes += chunkBytes(state, value)
       from = lastBatch(value).next
     }
   }
@@ -158,10 +156,15 @@ async function retentionCut(context: Context, topic: Topic): Promise<Cut> {
       const isTooMuch = state.bytes - cut.bytes > maxBytes || state.nextOffset - cut.firstOffset > maxRecords
       if (next > bound || !(isTooMuch || timeMs < oldestMs)) return { ...cut, oldestMs: timeMs }
       cut.firstOffset = next
-      cut.bytes += value.length - SEAL_BYTES
+      cut.bytes += chunkBytes(state, value)
     }
     if (chunks.length < CHUNKS_PER_STEP) return cut
   }
+}
+
+/** What a topic loses with a chunk: its batches, and the content of large messages. */
+function chunkBytes(state: TopicState, chunk: Uint8Array): number {
+  return chunk.length - SEAL_BYTES + contentBytes(state, chunk.subarray(SEAL_BYTES))
 }
 
 function lastBatch(chunk: Uint8Array): { next: number; timeMs: number } {

@@ -6,7 +6,7 @@
 import { LIMITS, LitetopicError } from '../protocol/index.ts'
 import { addEffects } from './effects.ts'
 import type { TopicPolicy } from './operations.ts'
-import type { TopicState } from './topic-state.ts'
+import { changeBytes, type TopicState } from './topic-state.ts'
 
 /** Records were appended: `position` is where their batch lies, `slot` the producer's or -1. */
 export function applyAppend(
@@ -22,7 +22,7 @@ export function applyAppend(
   if (base !== state.nextOffset) broken(`the offsets of ${state.name} have no gap`)
   state.nextOffset = base + count
   if (timeMs > state.lastAppendMs) state.lastAppendMs = timeMs
-  state.bytes += size
+  changeBytes(state, size)
   state.tail.push(position)
   state.tailBytes += size
   if (slot >= 0) applySequence(state, slot, sequence, base, timeMs)
@@ -61,7 +61,7 @@ export function applyTrim(state: TopicState, firstOffset: number, freedBytes: nu
   if (firstOffset > state.nextOffset) broken(`${state.name} is trimmed within its log`)
   if (firstOffset <= state.firstOffset) return
   state.firstOffset = firstOffset
-  state.bytes -= freedBytes
+  changeBytes(state, -freedBytes)
 }
 
 export function applyPolicy(state: TopicState, policy: TopicPolicy): void {

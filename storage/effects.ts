@@ -1,10 +1,10 @@
 /**
- * What records change besides the log: ids seen, context versions, checkpoints, streams. Until a flush has put them into
+ * What records change besides the log: ids seen, context versions, checkpoints, streams, uploads that became messages. Until a flush has put them into
  * the table's indexes they live here, beside the tail that holds their records.
  */
 
 import { ByteReader, contextOpName, isStreamEnd, KIND, RecordWalker, streamStateName } from '../protocol/index.ts'
-import type { Effects, StreamState, TopicState } from './topic-state.ts'
+import { changeBytes, type Effects, type StreamState, type TopicState } from './topic-state.ts'
 
 /** Adds the effects of the records in `bytes[from, to)`, the first of which has the offset `base`; `slot` is the producer's, or -1. */
 export function addEffects(
@@ -18,10 +18,16 @@ export function addEffects(
 ): void {
   const walker = new RecordWalker(new ByteReader(bytes, from, to))
   for (let offset = base; walker.next(); offset++) {
-    const id = walker.extras()?.id
+    const extras = walker.extras()
+    const id = extras?.id
     if (id !== undefined) {
       effects.ids ??= new Map()
       effects.ids.set(id, offset)
+    }
+    if (extras?.parts !== undefined) {
+      changeBytes(state, extras.parts.size)
+      effects.uploads ??= new Map()
+      effects.uploads.set(extras.parts.uploadId, offset)
     }
     if (walker.kind === KIND.context) addContext(effects, walker, offset)
     if (walker.kind === KIND.checkpoint) {

@@ -5,6 +5,7 @@
 
 import { asLitetopicError, isLitetopicError, type LitetopicError } from '../protocol/index.ts'
 import { chunkRange, epochRange, garbageKey, indexRange, numberInKey } from './keys.ts'
+import { PARTS_PER_STEP } from './parts.ts'
 import { seal, unseal } from './seal.ts'
 import { INDEX, type Table, type TableChange, type TableEntry } from './store.ts'
 import type { TopicState } from './topic-state.ts'
@@ -21,6 +22,8 @@ const EPOCH_INDEXES = [
   INDEX.context,
   INDEX.checkpoint,
   INDEX.checkpointName,
+  INDEX.part,
+  INDEX.upload,
 ] as const
 
 /** The change that marks an epoch's keys as garbage; to be written before the removal of the head. */
@@ -108,9 +111,8 @@ export class Garbage {
 
   private async clearEpoch(epoch: number): Promise<void> {
     for (const index of EPOCH_INDEXES) {
-      while (!this.stopped && (await this.table.clear(epochRange(index, epoch), KEYS_PER_STEP)) === KEYS_PER_STEP) {
-        await turn()
-      }
+      const limit = index === INDEX.part ? PARTS_PER_STEP : KEYS_PER_STEP
+      while (!this.stopped && (await this.table.clear(epochRange(index, epoch), limit)) === limit) await turn()
     }
   }
 

@@ -97,7 +97,9 @@ export class Graves {
 
 /** The head goes last: while it is there, a start after a crash in between finds all that must be removed. */
 function addBurial(state: TopicState, changes: TableChange[]): void {
-  if (state.tableUsed) changes.push(garbageMark(state.epoch))
+  // Parts are there before their record is flushed; those of no record are deleted with their uploads.
+  const hasParts = state.recent?.uploads !== undefined || state.flushing?.uploads !== undefined
+  if (state.tableUsed || hasParts) changes.push(garbageMark(state.epoch))
   if (state.storedDueMs !== 0) changes.push({ key: timerKey(state.storedDueMs, state.epoch), value: null })
   if (state.openStreamsStored !== false) changes.push({ key: openStreamsKey(state.epoch), value: null })
   if (state.headStored) changes.push({ key: headKey(state.name), value: null })

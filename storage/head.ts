@@ -7,7 +7,7 @@ import { LitetopicError, pack, unpack } from '../protocol/index.ts'
 import { headKey } from './keys.ts'
 import type { TopicPolicy } from './operations.ts'
 import { seal, unseal } from './seal.ts'
-import { countsOf, type ProducerState, type StreamState, TopicState } from './topic-state.ts'
+import { countsOf, type ProducerState, type StreamState, type TableCounts, TopicState } from './topic-state.ts'
 
 export const HEAD_FORMAT = 1
 export const FLAG = { closed: 1, tableUsed: 2, openStreams: 4 } as const
@@ -54,7 +54,7 @@ type PackedHead = [
   policy: TopicPolicy | null,
   producers: PackedProducer[] | null,
   openStreams: PackedStream[] | null,
-  counts: [ids: number, streams: number, context: number, checkpoints: number] | null,
+  counts: [ids: number, streams: number, context: number, checkpoints: number, large?: number] | null,
   inline: Uint8Array | null,
   /** Content type, time to live, expiry, fork parent: kept for what comes. */
   extra: null,
@@ -85,7 +85,7 @@ export function encodeHead(key: Uint8Array, state: TopicState, plan: HeadPlan): 
     state.policy,
     packProducers(state),
     packStreams(state),
-    counts === null ? null : [counts.ids, counts.streams, counts.context, counts.checkpoints],
+    counts === null ? null : packCounts(counts),
     plan.inline,
     null,
   ]
@@ -117,8 +117,8 @@ export function decodeHead(name: string, value: Uint8Array): { state: TopicState
   for (const producer of head[15] ?? []) unpackProducer(state, producer)
   for (const stream of head[16] ?? []) unpackStream(state, stream)
   if (head[17] !== null) {
-    const [ids, streams, context, checkpoints] = head[17]
-    Object.assign(countsOf(state), { ids, streams, context, checkpoints })
+    const [ids, streams, context, checkpoints, large = 0] = head[17]
+    Object.assign(countsOf(state), { ids, streams, context, checkpoints, large })
   }
   state.inline = head[18] === null ? null : Buffer.from(head[18])
   return { state, asOf: { commit, operations } }
@@ -133,6 +133,11 @@ export function packStream(stream: StreamState): PackedStream {
 export function streamOf(packed: unknown): StreamState {
   const [streamId, state, openOffset, fence, lastOffset, detail, writerSlot] = packed as PackedStream
   return { streamId, state: state as StreamState['state'], openOffset, fence, lastOffset, detail, writerSlot }
+}
+
+/** The last one is there only for topics that have had one. */
+function packCounts({ ids, streams, context, checkpoints, large }: TableCounts): PackedHead[17] {
+  return large === 0 ? [ids, streams, context, checkpoints] : [ids, streams, context, checkpoints, large]
 }
 
 function packProducers(state: TopicState): PackedProducer[] | null {

@@ -1,10 +1,13 @@
 /** Where topics are kept: stores (LevelDB, memory) and, on any of them, a shard of topics. */
 
 export type { ShardAppend } from './commit-log.ts'
+export { contentBytes } from './content-bytes.ts'
 export { openLevelStore } from './leveldb/level-store.ts'
 export { contextNames, findCheckpoint, findContext, findRecordId, findStream, listCheckpoints } from './lookups.ts'
 export { MemoryDisk, openMemoryStore } from './memory/memory-store.ts'
 export type { TopicPolicy } from './operations.ts'
+export { type Parts, recentUpload, type StoredUpload } from './parts.ts'
+export { SEAL_BYTES } from './seal.ts'
 export { Shard, type ShardListener } from './shard.ts'
 export { SLAB_BYTES } from './slabs.ts'
 export type { Durability, Journal, JournalEntry, Store, Table, TableChange, TableEntry, TableScan } from './store.ts'

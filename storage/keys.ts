@@ -76,6 +76,35 @@ export function contextKey(epoch: number, name: string, offset: number): Buffer 
   return key
 }
 
+/** Stands behind all parts of an upload, for what is said of them as a whole. */
+export const MARK_PART = MAX
+
+export function partKey(epoch: number, uploadId: string, part: number): Buffer {
+  const key = Buffer.concat([namedKey(INDEX.part, epoch, uploadId), Buffer.alloc(1 + NUMBER_BYTES)])
+  writeNumber(key, key.length - NUMBER_BYTES, part)
+  return key
+}
+
+/** All that there is of the parts of an upload. */
+export function partRange(epoch: number, uploadId: string): TableRange {
+  return {
+    gte: partKey(epoch, uploadId, 0),
+    lt: Buffer.concat([namedKey(INDEX.part, epoch, uploadId), Buffer.of(1)]),
+  }
+}
+
+export function partNumber(key: Uint8Array): number {
+  return readNumber(key, key.length - NUMBER_BYTES)
+}
+
+export function uploadKey(epoch: number, uploadId: string): Buffer {
+  return namedKey(INDEX.upload, epoch, uploadId)
+}
+
+export function uploadOfKey(key: Uint8Array): { epoch: number; uploadId: string } {
+  return { epoch: readNumber(key, 1), uploadId: Buffer.from(key.subarray(1 + NUMBER_BYTES)).toString() }
+}
+
 /** Versions of one context entry at offsets from 0 to before `to`. */
 export function contextVersions(epoch: number, name: string, to: number): TableRange {
   return { gte: contextKey(epoch, name, 0), lt: contextKey(epoch, name, to) }

@@ -13,6 +13,7 @@ import { chunkRange, indexRange, numberInKey, openStreamsKey } from './keys.ts'
 import { LazyState } from './lazy-state.ts'
 import { listTopics } from './listing.ts'
 import type { TopicPolicy } from './operations.ts'
+import { Parts } from './parts.ts'
 import { loadHead, replay } from './recovery.ts'
 import { unseal } from './seal.ts'
 import { Slabs } from './slabs.ts'
@@ -28,6 +29,7 @@ export class Shard<Item> {
   readonly store: Store
   readonly log: CommitLog<Item>
   readonly timers: DueTimers
+  readonly parts: Parts
   private readonly slabs: Slabs
   private readonly flusher: Flusher
   private readonly garbage: Garbage
@@ -39,6 +41,7 @@ export class Shard<Item> {
     this.slabs = slabs
     this.log = new CommitLog(store.journal, slabs, listener)
     this.timers = new DueTimers(store.table)
+    this.parts = new Parts(store.table)
     this.garbage = new Garbage(
       store.table,
       () => this.log.whenAllDurable(),
@@ -243,6 +246,7 @@ export class Shard<Item> {
       await this.flusher.flushAll().catch(ignoreReported)
       await this.flusher.stop()
       await this.garbage.stop()
+      await this.parts.stop()
       await closeInfo(this.store, this.info).catch(ignoreReported)
     } finally {
       await this.store.close()

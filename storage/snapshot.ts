@@ -4,6 +4,7 @@
  */
 
 import { BatchReader, ByteReader, LIMITS, pack } from '../protocol/index.ts'
+import { contentBytes } from './content-bytes.ts'
 import { type AsOf, encodeHead, packStream } from './head.ts'
 import {
   checkpointKey,
@@ -16,11 +17,12 @@ import {
   streamKey,
   timerKey,
 } from './keys.ts'
+import { commitMark } from './parts.ts'
 import { seal } from './seal.ts'
 import type { Slabs } from './slabs.ts'
 import type { TableChange } from './store.ts'
 import { copyBatches } from './tail.ts'
-import { countsOf, type Effects, type TopicState } from './topic-state.ts'
+import { changeBytes, countsOf, type Effects, type TopicState } from './topic-state.ts'
 
 export interface Snapshot {
   readonly state: TopicState
@@ -46,7 +48,8 @@ export function takeSnapshot(state: TopicState, slabs: Slabs, asOf: AsOf, linger
   const batches = state.tail.length
   const tail = copyBatches(state, slabs, 0, batches, state.nextOffset, Number.POSITIVE_INFINITY)
   const size = tail.length + (state.inline?.length ?? 0)
-  const small = size <= LIMITS.inlineTailBytes
+  // A large message ends a chunk, so that its parts can go as soon as it is trimmed.
+  const small = size <= LIMITS.inlineTailBytes && state.recent?.uploads === undefined
   const whole = state.inline === null ? tail : Buffer.concat([state.inline, tail])
   if (!small) putChunks(state, whole, changes)
   state.flushing = state.recent
@@ -99,19 +102,22 @@ export function settle(snapshot: Snapshot): void {
 /** A chunk that was trimmed before it was written is cleared like others, but no trim has counted its bytes. */
 function putChunks(state: TopicState, batches: Uint8Array, changes: TableChange[]): void {
   const batch = new BatchReader(new ByteReader(batches))
+  const large = new Set(state.recent?.uploads?.values())
   let start = 0
   let last = -1
   const put = (end: number): void => {
     const key = chunkKey(state.epoch, last)
-    changes.push({ key, value: seal(key, batches.subarray(start, end)) })
-    if (last < state.firstOffset) state.bytes -= end - start
+    const chunk = batches.subarray(start, end)
+    changes.push({ key, value: seal(key, chunk) })
+    if (last < state.firstOffset) changeBytes(state, -(chunk.length + contentBytes(state, chunk)))
     start = end
   }
   while (batch.advance()) {
     if (batch.end - start > LIMITS.chunkBytes && batch.start > start) put(batch.start)
     last = batch.next - 1
+    if (large.has(batch.base)) put(batch.end)
   }
-  if (last >= 0) put(batch.end)
+  if (start < batch.end) put(batch.end)
 }
 
 function putEffects(state: TopicState, effects: Effects, changes: TableChange[]): void {
@@ -129,7 +135,9 @@ function putEffects(state: TopicState, effects: Effects, changes: TableChange[])
     put(checkpointNameKey(epoch, name), offset)
   }
   for (const stream of effects.ended?.values() ?? []) put(streamKey(epoch, stream.streamId), packStream(stream))
+  for (const [uploadId, offset] of effects.uploads ?? []) changes.push(...commitMark(epoch, uploadId, offset))
   counts.ids += effects.ids?.size ?? 0
+  counts.large += effects.uploads?.size ?? 0
   counts.context += effects.context?.length ?? 0
   counts.checkpoints += effects.checkpoints?.length ?? 0
   counts.streams += effects.ended?.size ?? 0

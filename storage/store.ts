@@ -21,9 +21,11 @@ export const INDEX = {
   context: 0x23,
   checkpoint: 0x24,
   checkpointName: 0x25,
+  part: 0x27,
   openStreams: 0x30,
   timer: 0x31,
   garbage: 0x32,
+  upload: 0x33,
 } as const
 
 /** `value: null` deletes the key. */

@@ -54,6 +54,8 @@ export interface Effects {
   checkpoints?: CheckpointEntry[]
   /** Streams that ended. */
   ended?: Map<string, StreamState>
+  /** Uploads that became large messages, and the offsets of those. */
+  uploads?: Map<string, number>
 }
 
 /** How many entries of each kind the table holds beyond what is in memory; 0 saves looking. */
@@ -62,6 +64,8 @@ export interface TableCounts {
   streams: number
   context: number
   checkpoints: number
+  /** Large messages. */
+  large: number
 }
 
 export class TopicState {
@@ -74,7 +78,7 @@ export class TopicState {
   flushedTo = 0
   nextOffset = 0
   committedTo = 0
-  /** Bytes of the batches kept. */
+  /** Bytes of the batches kept, and of the content of their large messages. Changed by `changeBytes` only. */
   bytes = 0
   /** Chunks below this offset, and index entries of their records, have been deleted. */
   clearedTo = 0
@@ -125,6 +129,11 @@ export class TopicState {
 }
 
 export function countsOf(state: TopicState): TableCounts {
-  state.counts ??= { ids: 0, streams: 0, context: 0, checkpoints: 0 }
+  state.counts ??= { ids: 0, streams: 0, context: 0, checkpoints: 0, large: 0 }
   return state.counts
+}
+
+/** The topic keeps so many bytes more, or less. */
+export function changeBytes(state: TopicState, by: number): void {
+  state.bytes += by
 }

@@ -1,11 +1,12 @@
 /**
- * Index entries of trimmed records: ids, checkpoints, and context versions that a later one below the first offset has
- * replaced. What an id or a checkpoint's name means now may be another record, stored again since: each entry is looked
+ * Index entries of trimmed records: ids, checkpoints, parts of large messages, and context versions that a later one
+ * below the first offset has replaced. What an id or a checkpoint's name means now may be another record, stored again since: each entry is looked
  * at before it goes, and looked at again if the topic was flushed meanwhile.
  */
 
 import { BatchReader, ByteReader, KIND, RecordWalker, unpack } from '../protocol/index.ts'
 import { checkpointKey, checkpointNameKey, contextVersions, parseContextKey, recordIdKey } from './keys.ts'
+import { clearParts } from './parts.ts'
 import { unseal } from './seal.ts'
 import type { Table, TableChange } from './store.ts'
 import type { TopicState } from './topic-state.ts'
@@ -27,6 +28,7 @@ export class TrimmedIndexes {
   private readonly newest: Newest[] = []
   private readonly checkpoints: Uint8Array[] = []
   private readonly contexts = new Set<string>()
+  private readonly uploads: string[] = []
 
   /** `below` is the first offset that is kept. */
   constructor(table: Table, state: TopicState, below: number) {
@@ -42,7 +44,9 @@ export class TrimmedIndexes {
     while (batch.advance()) {
       const walker = new RecordWalker(batch.content())
       for (let offset = batch.base; walker.next(); offset++) {
-        const id = walker.extras()?.id
+        const extras = walker.extras()
+        const id = extras?.id
+        if (extras?.parts !== undefined) this.uploads.push(extras.parts.uploadId)
         if (id !== undefined) this.newest.push({ key: recordIdKey(epoch, id), kind: 'id', name: id })
         if (walker.kind === KIND.context) this.contexts.add(walker.name())
         if (walker.kind !== KIND.checkpoint) continue
@@ -57,6 +61,7 @@ export class TrimmedIndexes {
   async clear(): Promise<void> {
     await this.table.write(this.checkpoints.splice(0).map((key) => ({ key, value: null })))
     await this.clearNewest(this.newest.splice(0))
+    for (const uploadId of this.uploads.splice(0)) await clearParts(this.table, this.state.epoch, uploadId)
     for (const name of this.contexts) await this.clearVersions(name)
     this.contexts.clear()
   }

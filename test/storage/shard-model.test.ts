@@ -20,6 +20,8 @@ import { SteppedStore } from './stepped-store.ts'
 
 const NAMES = ['a', 'a/b', 'ab']
 const CONTEXT_NAMES = ['n', 'n2', 'nn'] as const
+/** Kinds of records that only begin an append: an id that comes again, a large message. */
+const ONLY_FIRST: ReadonlySet<number> = new Set([1, 10])
 const SIZES = [10, 300, 5_000, 40_000]
 
 type Step =
@@ -43,7 +45,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       do: of('append'),
       topic,
-      kinds: fc.array(fc.nat(9), { minLength: 1, maxLength: 3 }),
+      kinds: fc.array(fc.nat(10), { minLength: 1, maxLength: 3 }),
       size: fc.nat(SIZES.length - 1),
       producer,
     }),
@@ -140,7 +142,7 @@ class Player {
 
   private append(state: TopicState, step: Step & { do: 'append' }): void {
     const records = step.kinds.map((kind, i) =>
-      this.record(state, i > 0 && kind === 1 ? 0 : kind, SIZES[step.size] as number),
+      this.record(state, i > 0 && ONLY_FIRST.has(kind) ? 0 : kind, SIZES[step.size] as number),
     )
     const { slot, sequence } = this.sequence(state, step.producer)
     const timeMs = TIME_MS + ++this.count
@@ -160,6 +162,7 @@ class Player {
     if (kind === 6) return { kind: 'context', op: 'set', name, text }
     if (kind === 7) return { kind: 'context', op: 'append', name, text }
     if (kind === 8) return { kind: 'context', op: 'delete', name, text: '' }
+    if (kind === 10) return { kind: 'large', uploadId: `u${this.count}`, size: size * 100 }
     return { kind: 'message', text }
   }
 

@@ -2,7 +2,7 @@
 
 import { expect } from 'vitest'
 import { ByteReader, LIMITS } from '../../protocol/index.ts'
-import { numberInKey, openStreamsKey, timerKey } from '../../storage/keys.ts'
+import { MARK_PART, numberInKey, openStreamsKey, partNumber, timerKey } from '../../storage/keys.ts'
 import {
   contextNames,
   findCheckpoint,
@@ -12,6 +12,7 @@ import {
   listCheckpoints,
 } from '../../storage/lookups.ts'
 import type { TopicPolicy } from '../../storage/operations.ts'
+import { recentUpload } from '../../storage/parts.ts'
 import { INDEX } from '../../storage/store.ts'
 import type { TopicState } from '../../storage/topic-state.ts'
 import { type Rig, shown, type TestRecord } from './shard-rig.ts'
@@ -171,6 +172,7 @@ async function expectLookups(rig: Rig, state: TopicState, topic: ModelTopic): Pr
     expect(await findStream(table, state, streamId), `stream ${streamId}`).toMatchObject(expected)
   }
   expect(await findStream(table, state, 'no such stream')).toBeNull()
+  await expectUploads(rig, state, topic)
   const checkpoints = topic.offsets((record) => record.kind === 'checkpoint').reverse()
   const found = await listCheckpoints(table, state, state.nextOffset, 100)
   expect(found.map(({ offset }) => offset)).toEqual(checkpoints)
@@ -181,6 +183,15 @@ async function expectLookups(rig: Rig, state: TopicState, topic: ModelTopic): Pr
   for (const name of ['c', 'c2']) {
     const newest = topic.offsets((record) => record.kind === 'checkpoint' && record.name === name).at(-1)
     expect(await findCheckpoint(table, state, name), `checkpoint ${name}`).toBe(newest ?? null)
+  }
+}
+
+/** Every large message that is kept is found by its upload. */
+async function expectUploads(rig: Rig, state: TopicState, topic: ModelTopic): Promise<void> {
+  for (const offset of topic.offsets((record) => record.kind === 'large')) {
+    const { uploadId } = topic.records[offset] as TestRecord & { kind: 'large' }
+    const found = recentUpload(state, uploadId) ?? (await rig.shard.parts.stored(state.epoch, uploadId)).offset
+    expect(found, `upload ${uploadId}`).toBe(offset)
   }
 }
 
@@ -225,6 +236,8 @@ export async function expectNoLitter(rig: Rig, model: ReadonlyMap<string, ModelT
     for (const key of entries.map((entry) => Buffer.from(entry.key))) {
       const state = states.get(numberInKey(key, 0))
       expect(state, `${index} ${key.toString('hex')} is of a topic that is there`).toBeDefined()
+      if (index === 'part')
+        expect(await keptUpload(rig, state as TopicState, key), 'a part of a kept record').toBe(true)
       if (state === undefined || (index !== 'chunk' && index !== 'checkpoint')) continue
       const bound = index === 'chunk' ? state.firstOffset : await firstChunked(rig, state)
       expect(numberInKey(key, 1), index).toBeGreaterThanOrEqual(Math.min(bound, state.chunkedTo))
@@ -234,6 +247,13 @@ export async function expectNoLitter(rig: Rig, model: ReadonlyMap<string, ModelT
     const open = await table.get(openStreamsKey(state.epoch))
     expect(open !== undefined, `${state.name} has open streams`).toBe((state.openStreams?.size ?? 0) > 0)
   }
+}
+
+/** Is the key the mark of a record that is kept? Here no other keys of parts are written. */
+async function keptUpload(rig: Rig, state: TopicState, key: Buffer): Promise<boolean> {
+  if (partNumber(key) !== MARK_PART) return false
+  const { offset } = await rig.shard.parts.stored(state.epoch, key.subarray(8, -8).toString())
+  return offset !== null && offset >= (await firstChunked(rig, state))
 }
 
 /** The first offset that is in a chunk still: chunks go as wholes, and index entries with them. */

@@ -9,6 +9,7 @@ import {
   KIND,
   LIMITS,
   type LitetopicError,
+  NO_DATA,
   type RecordData,
   RecordWalker,
   type StreamState,
@@ -24,6 +25,7 @@ import type { TopicState } from '../../storage/topic-state.ts'
 
 export type TestRecord =
   | { kind: 'message'; text: string; id?: string }
+  | { kind: 'large'; uploadId: string; size: number }
   | { kind: 'context'; op: ContextOp; name: string; text: string }
   | { kind: 'checkpoint'; name: string }
   | { kind: 'stream'; state: StreamState; streamId: string }
@@ -166,6 +168,10 @@ export function encode(records: readonly TestRecord[]): Uint8Array {
 
 function encodeOne(out: ByteWriter, record: TestRecord): void {
   if (record.kind === 'message') writeMessage(out, text(record.text), { id: record.id })
+  if (record.kind === 'large') {
+    const { uploadId, size } = record
+    writeMessage(out, NO_DATA, { parts: { uploadId, size, sha256: new Uint8Array(32) } })
+  }
   if (record.kind === 'context') writeContext(out, record.op, record.name, text(record.text))
   if (record.kind === 'checkpoint') writeCheckpoint(out, record.name, text('{}'))
   if (record.kind === 'stream') writeStream(out, record.state, record.streamId)
@@ -176,6 +182,8 @@ export function shown(offset: number, record: TestRecord): string {
   switch (record.kind) {
     case 'message':
       return `${offset}: ${record.id ?? ''} ${record.text}`
+    case 'large':
+      return `${offset}: large ${record.uploadId} ${record.size}`
     case 'context':
       return `${offset}: ${record.op} ${record.name} ${record.text}`
     case 'checkpoint':
@@ -208,7 +216,10 @@ function decode(walker: RecordWalker): TestRecord {
       return { kind: 'checkpoint', name: walker.name() }
     case KIND.stream:
       return { kind: 'stream', state: streamStateName(walker.code), streamId: walker.name() }
-    default:
-      return { kind: 'message', text: walker.text(), id: walker.extras()?.id }
+    default: {
+      const { id, parts } = walker.extras() ?? {}
+      if (parts !== undefined) return { kind: 'large', uploadId: parts.uploadId, size: parts.size }
+      return { kind: 'message', text: walker.text(), id }
+    }
   }
 }
