@@ -10,6 +10,16 @@ export { type Parts, recentUpload, type StoredUpload } from './parts.ts'
 export { SEAL_BYTES } from './seal.ts'
 export { Shard, type ShardListener } from './shard.ts'
 export { SLAB_BYTES } from './slabs.ts'
-export type { Durability, Journal, JournalEntry, Store, Table, TableChange, TableEntry, TableScan } from './store.ts'
+export type {
+  Durability,
+  Journal,
+  JournalEntry,
+  Store,
+  StoreSnapshot,
+  Table,
+  TableChange,
+  TableEntry,
+  TableScan,
+} from './store.ts'
 export type { StoredTimer } from './timers.ts'
 export type { CheckpointEntry, ContextVersion, ProducerState, StreamState, TopicState } from './topic-state.ts'

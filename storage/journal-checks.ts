@@ -19,3 +19,12 @@ export function checkAppend(expected: number, first: number, entries: readonly U
     })
   }
 }
+
+/** Throws NOT_OWNER unless a journal with this floor and last number has no entries, and `number` lies beyond it. */
+export function checkSkip(floor: number, last: number, number: number): void {
+  if (floor === last && number >= last) return
+  throw new LitetopicError('NOT_OWNER', `the journal cannot go on behind ${number}: it has ${floor} to ${last}`, {
+    floor,
+    last,
+  })
+}

@@ -68,6 +68,11 @@ export interface Journal {
   append(first: number, entries: readonly Uint8Array[]): Promise<void>
   /** The entries still there, oldest first. Rejects with STORE_CORRUPT at a gap in the numbers. */
   entries(): AsyncIterable<JournalEntry>
+  /**
+   * Goes on behind `number`, which is beyond `last`: for the copy of a store, whose numbers must not be those that the
+   * original goes on with. Durable when it resolves. Rejects with NOT_OWNER unless the journal has no entries.
+   */
+  skipTo(number: number): Promise<void>
   /** Forgets the entries up to and including `number`. `last` stays. Not durable before the next write that is. */
   truncate(number: number): Promise<void>
 }
@@ -86,12 +91,31 @@ export interface Table {
   clear(range: TableRange, limit: number): Promise<number>
 }
 
+/**
+ * Journal and table as they were at one moment, whatever is written since: replaying these entries on this table gives
+ * the state of the newest of them. It costs memory or disk until it is closed.
+ */
+export interface StoreSnapshot {
+  /** Number up to which the journal was truncated. */
+  floor(): Promise<number>
+  /** The entries behind the floor, oldest first. Rejects with STORE_CORRUPT at a gap in the numbers. */
+  entries(): AsyncIterable<JournalEntry>
+  /** Entries of the table in key order, however many. */
+  iterate(range: TableRange): AsyncIterable<TableEntry>
+  close(): Promise<void>
+}
+
 export interface Store {
   readonly durability: Durability
   /** Where the data is, for people; `memory` for the memory store. */
   readonly location: string
   readonly journal: Journal
   readonly table: Table
+  /**
+   * Taken at once, table first: what a truncation has deleted by then is in the table. Throws STORE_UNAVAILABLE once the
+   * store is closed. To be closed before the store is.
+   */
+  snapshot(): StoreSnapshot
   /** Bytes on disk, as the file system counts them; 0 for memory. */
   diskBytes(): Promise<number>
   /** Gives space of deleted data back. */

@@ -29,8 +29,17 @@ export interface LevelHandle {
   keys(range: TableRange, limit: number): Promise<Uint8Array[]>
   /** The entries that are there when the first is asked for. */
   iterate(range: TableRange): AsyncIterable<TableEntry>
+  /** What is there now, for as long as it is not closed. */
+  snapshot(): LevelSnapshot
   /** Rewrites the files of a range without what was deleted or replaced in it. */
   compact(range: TableRange): Promise<void>
+  close(): Promise<void>
+}
+
+/** A directory as it was at one moment. */
+export interface LevelSnapshot {
+  get(key: Uint8Array): Promise<Uint8Array | undefined>
+  iterate(range: TableRange): AsyncIterable<TableEntry>
   close(): Promise<void>
 }
 
@@ -39,6 +48,7 @@ export type OpenLevel = (path: string, options: LevelOptions) => Promise<LevelHa
 
 /** The types of `level` cover browsers too, and leave this out. */
 type Engine = Level<Uint8Array, Uint8Array> & { compactRange(start: Uint8Array, end: Uint8Array): Promise<void> }
+type EngineSnapshot = ReturnType<Engine['snapshot']>
 
 /**
  * Opens LevelDB. Rejects with DATA_DIR_IN_USE if LevelDB's own lock is held, STORE_CORRUPT if it finds damage, and
@@ -99,8 +109,21 @@ class Handle implements LevelHandle {
     return reading(scan())
   }
 
-  async *iterate({ gte, lt }: TableRange): AsyncGenerator<TableEntry> {
-    const start = async () => this.#db.iterator({ gte, lt, highWaterMarkBytes: PAGE_BYTES })
+  iterate(range: TableRange): AsyncGenerator<TableEntry> {
+    return this.#iterate(range, undefined)
+  }
+
+  snapshot(): LevelSnapshot {
+    const snapshot = this.#db.snapshot()
+    return {
+      get: (key) => reading(this.#db.get(key, { snapshot })),
+      iterate: (range) => this.#iterate(range, snapshot),
+      close: () => snapshot.close(),
+    }
+  }
+
+  async *#iterate({ gte, lt }: TableRange, snapshot: EngineSnapshot | undefined): AsyncGenerator<TableEntry> {
+    const start = async () => this.#db.iterator({ gte, lt, snapshot, highWaterMarkBytes: PAGE_BYTES })
     const iterator = await reading(start())
     try {
       for (;;) {

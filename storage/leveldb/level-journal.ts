@@ -12,9 +12,9 @@
  */
 
 import { LitetopicError } from '../../protocol/index.ts'
-import { checkAppend } from '../journal-checks.ts'
+import { checkAppend, checkSkip } from '../journal-checks.ts'
 import type { Journal, JournalEntry, TableChange, TableRange } from '../store.ts'
-import type { LevelHandle } from './level-handle.ts'
+import type { LevelHandle, LevelSnapshot } from './level-handle.ts'
 import { WriteQueue, type WriteState } from './write-queue.ts'
 
 /** Below and above all numbers, so that files between them overlap; see compact. */
@@ -50,8 +50,7 @@ export class LevelJournal implements Journal {
 
   /** Finds floor and last with three reads, however long the journal is. */
   static async open(db: LevelHandle, state: WriteState, sync: boolean): Promise<LevelJournal> {
-    const stored = await db.get(FLOOR)
-    const floor = stored === undefined ? 0 : numberOf(stored)
+    const floor = await LevelJournal.floorOf(db)
     // Forwards first: backwards from the end of a journal with no entries, LevelDB would walk all that were deleted.
     const any = await db.keys(numbersAbove(floor), 1)
     const newest = any.length === 0 ? [] : await db.scan(numbersAbove(floor), true, 1)
@@ -81,16 +80,26 @@ export class LevelJournal implements Journal {
   }
 
   async *entries(): AsyncGenerator<JournalEntry> {
-    let expected = this.#floor + 1
-    for await (const { key, value } of this.#db.iterate(numbersAbove(this.#floor))) {
-      const number = numberOf(key)
-      if (number !== expected) {
-        const message = `the journal has commit ${number} where ${expected} was expected`
-        throw new LitetopicError('STORE_CORRUPT', message, { expected, found: number })
-      }
-      yield { number, bytes: value }
-      expected++
-    }
+    yield* entriesAbove(this.#floor, this.#db)
+  }
+
+  /** The journal in a snapshot of its directory. */
+  static async floorOf(snapshot: Pick<LevelSnapshot, 'get'>): Promise<number> {
+    const stored = await snapshot.get(FLOOR)
+    return stored === undefined ? 0 : numberOf(stored)
+  }
+
+  static async *entriesOf(snapshot: LevelSnapshot): AsyncGenerator<JournalEntry> {
+    yield* entriesAbove(await LevelJournal.floorOf(snapshot), snapshot)
+  }
+
+  async skipTo(number: number): Promise<void> {
+    await this.#queue.run(async () => {
+      checkSkip(this.#floor, this.#assigned, number)
+      this.#assigned = number
+      await this.#state.attempt(() => this.#db.write([{ key: FLOOR, value: keyOf(number) }], this.#sync))
+      this.#floor = this.#last = number
+    })
   }
 
   async truncate(number: number): Promise<void> {
@@ -143,6 +152,19 @@ export class LevelJournal implements Journal {
       gte = keyOf(numberOf(end) + 1)
     }
     this.#leftovers = false
+  }
+}
+
+async function* entriesAbove(floor: number, db: Pick<LevelSnapshot, 'iterate'>): AsyncGenerator<JournalEntry> {
+  let expected = floor + 1
+  for await (const { key, value } of db.iterate(numbersAbove(floor))) {
+    const number = numberOf(key)
+    if (number !== expected) {
+      const message = `the journal has commit ${number} where ${expected} was expected`
+      throw new LitetopicError('STORE_CORRUPT', message, { expected, found: number })
+    }
+    yield { number, bytes: value }
+    expected++
   }
 }
 

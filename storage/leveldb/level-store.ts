@@ -5,7 +5,7 @@
 
 import { join } from 'node:path'
 import { LitetopicError } from '../../protocol/index.ts'
-import type { Durability, Store } from '../store.ts'
+import type { Durability, Store, StoreSnapshot } from '../store.ts'
 import { checkFormat, directoryBytes, prepareDirectory, syncDirectory, usable } from './data-dir.ts'
 import { type LevelHandle, type LevelOptions, type OpenLevel, openLevel } from './level-handle.ts'
 import { LevelJournal } from './level-journal.ts'
@@ -87,6 +87,22 @@ class LevelStore implements Store {
 
   diskBytes(): Promise<number> {
     return directoryBytes(this.location)
+  }
+
+  snapshot(): StoreSnapshot {
+    this.#parts.state.checkOpen()
+    const [journalHandle, tableHandle] = this.#parts.handles as [LevelHandle, LevelHandle]
+    // In this order, and in one turn of the loop: a truncation under way began when the table had what it deletes.
+    const table = tableHandle.snapshot()
+    const journal = journalHandle.snapshot()
+    return {
+      floor: () => LevelJournal.floorOf(journal),
+      entries: () => LevelJournal.entriesOf(journal),
+      iterate: (range) => table.iterate(range),
+      close: async () => {
+        await Promise.all([table.close(), journal.close()])
+      },
+    }
   }
 
   /** A call during a compaction waits for that one. */

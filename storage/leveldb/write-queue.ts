@@ -18,6 +18,11 @@ export class WriteState {
       const message = 'an earlier write failed; the store must be opened anew before it is written again'
       throw new LitetopicError('STORE_UNAVAILABLE', message, {}, this.#cause)
     }
+    this.checkOpen()
+  }
+
+  /** Throws STORE_UNAVAILABLE when the store is closed. */
+  checkOpen(): void {
     if (this.#closed) throw new LitetopicError('STORE_UNAVAILABLE', 'the store is closed')
   }
 

@@ -4,12 +4,13 @@
  */
 
 import { LIMITS, LitetopicError } from '../../protocol/index.ts'
-import { checkAppend } from '../journal-checks.ts'
+import { checkAppend, checkSkip } from '../journal-checks.ts'
 import type {
   Durability,
   Journal,
   JournalEntry,
   Store,
+  StoreSnapshot,
   Table,
   TableChange,
   TableEntry,
@@ -58,16 +59,39 @@ class MemoryStore implements Store {
   readonly journal: Journal
   readonly table: Table
   readonly #disk: MemoryDisk
+  readonly #whileOpen = (): void => {
+    if (!this.#open) throw new LitetopicError('STORE_UNAVAILABLE', 'the store is closed')
+  }
   #open = true
 
   constructor(disk: MemoryDisk, durability: Durability) {
     this.durability = durability
     this.#disk = disk
-    const whileOpen = () => {
-      if (!this.#open) throw new LitetopicError('STORE_UNAVAILABLE', 'the store is closed')
+    this.journal = new MemoryJournal(disk, this.#whileOpen)
+    this.table = new MemoryTable(disk, this.#whileOpen)
+  }
+
+  snapshot(): StoreSnapshot {
+    this.#whileOpen()
+    const { entries, floor, table } = this.#disk.copy()
+    return {
+      floor: async () => floor,
+      async *entries() {
+        let number = floor
+        for (const bytes of entries) yield { number: ++number, bytes: bytes.slice() }
+      },
+      async *iterate(range) {
+        let from = range.gte
+        for (;;) {
+          const page = table.range({ gte: from, lt: range.lt }, false, LIMITS.pageItems)
+          for (const { key, value } of page) yield { key: key.slice(), value: value.slice() }
+          const last = page.at(-1)
+          if (last === undefined) return
+          from = Buffer.concat([last.key, Buffer.of(0)])
+        }
+      },
+      close: async () => undefined,
     }
-    this.journal = new MemoryJournal(disk, whileOpen)
-    this.table = new MemoryTable(disk, whileOpen)
   }
 
   async diskBytes(): Promise<number> {
@@ -106,6 +130,12 @@ class MemoryJournal implements Journal {
     this.#whileOpen()
     let number = this.#disk.floor
     for (const bytes of this.#disk.entries.slice()) yield { number: ++number, bytes: bytes.slice() }
+  }
+
+  async skipTo(number: number): Promise<void> {
+    this.#whileOpen()
+    checkSkip(this.#disk.floor, this.last, number)
+    this.#disk.floor = number
   }
 
   async truncate(number: number): Promise<void> {

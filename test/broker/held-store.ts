@@ -7,6 +7,7 @@ import {
   MemoryDisk,
   openMemoryStore,
   type Store,
+  type StoreSnapshot,
   type Table,
 } from '../../storage/index.ts'
 
@@ -45,6 +46,7 @@ export class HeldStore implements Store {
         await inner.journal.append(first, entries)
       },
       entries: () => inner.journal.entries(),
+      skipTo: (number) => inner.journal.skipTo(number),
       truncate: (number) => inner.journal.truncate(number),
     }
   }
@@ -78,6 +80,10 @@ export class HeldStore implements Store {
   /** From now on commits fail. */
   break(): void {
     this.isBroken = true
+  }
+
+  snapshot(): StoreSnapshot {
+    return this.inner.snapshot()
   }
 
   diskBytes(): Promise<number> {

@@ -294,6 +294,7 @@ describe('a failed write', () => {
       scan: (range, reverse, limit) => handle.scan(range, reverse, limit),
       keys: (range, limit) => handle.keys(range, limit),
       iterate: (range) => handle.iterate(range),
+      snapshot: () => handle.snapshot(),
       compact: (range) => handle.compact(range),
       close: () => handle.close(),
     }

@@ -80,6 +80,7 @@ function recording(synced: Map<string, number>, bufferBytes: number, unsynced: (
       scan: (range, reverse, limit) => handle.scan(range, reverse, limit),
       keys: (range, limit) => handle.keys(range, limit),
       iterate: (range) => handle.iterate(range),
+      snapshot: () => handle.snapshot(),
       compact: (range) => handle.compact(range),
       close: () => handle.close(),
     }

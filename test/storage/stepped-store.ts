@@ -21,12 +21,14 @@ export class SteppedStore implements Store {
   readonly location = 'memory'
   readonly journal: Journal
   readonly table: Table
+  readonly snapshot: Store['snapshot']
   private readonly disk: MemoryDisk
   private readonly journalWrites: JournalWrite[] = []
   private readonly tableWrites: TableWrite[] = []
 
   private constructor(disk: MemoryDisk, inner: Store) {
     this.disk = disk
+    this.snapshot = () => inner.snapshot()
     const { journalWrites, tableWrites } = this
     this.journal = {
       get last() {
@@ -38,6 +40,7 @@ export class SteppedStore implements Store {
           journalWrites.push({ entries: entries.map((entry) => entry.slice()), done })
         }),
       entries: () => inner.journal.entries(),
+      skipTo: (number) => inner.journal.skipTo(number),
       truncate: (number) => inner.journal.truncate(number),
     }
     this.table = {

@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { LIMITS } from '../../protocol/index.ts'
-import type { JournalEntry, Store, TableChange, TableEntry } from '../../storage/store.ts'
+import type { JournalEntry, Store, StoreSnapshot, TableChange, TableEntry } from '../../storage/store.ts'
 
 /** A place where stores are opened, one after the other, each with the data of the one before. */
 export interface StorePlace {
@@ -133,6 +133,21 @@ export function storeContract(name: string, makePlace: () => Promise<StorePlace>
         expect(await numbersOf(store)).toEqual([2])
       })
 
+      test('goes on behind the number it skips to, and only an empty one skips', async () => {
+        await store.journal.append(1, ['a', 'b'].map(bytes))
+        await expect(store.journal.skipTo(9)).rejects.toMatchObject({ code: 'NOT_OWNER' })
+        await store.journal.truncate(2)
+        await expect(store.journal.skipTo(1)).rejects.toMatchObject({ code: 'NOT_OWNER' })
+        await store.journal.skipTo(2 ** 40)
+        expect(store.journal.last).toBe(2 ** 40)
+        await expect(store.journal.append(3, [bytes('c')])).rejects.toMatchObject({ code: 'NOT_OWNER' })
+        await reopen()
+        expect(store.journal.last).toBe(2 ** 40)
+        await store.journal.append(2 ** 40 + 1, [bytes('c')])
+        await reopen()
+        expect(await numbersOf(store)).toEqual([2 ** 40 + 1])
+      })
+
       test('who reads while the journal is truncated sees no gap', async () => {
         await store.journal.append(
           1,
@@ -234,6 +249,66 @@ export function storeContract(name: string, makePlace: () => Promise<StorePlace>
       })
     })
 
+    describe('a snapshot', () => {
+      async function contentOf(snapshot: StoreSnapshot): Promise<unknown> {
+        const numbers: number[] = []
+        for await (const { number } of snapshot.entries()) numbers.push(number)
+        const entries: string[] = []
+        for await (const { key, value } of snapshot.iterate(between('a', 'z')))
+          entries.push(`${text(key)}=${text(value)}`)
+        return [await snapshot.floor(), numbers, entries]
+      }
+
+      test('keeps what was there, whatever is written, truncated or cleared later', async () => {
+        await store.journal.append(1, ['a', 'b', 'c'].map(bytes))
+        await store.journal.truncate(1)
+        await store.table.write([put('k1', 'old'), put('k2', 'v')])
+        const snapshot = store.snapshot()
+        await store.journal.append(4, [bytes('d')])
+        await store.journal.truncate(3)
+        await store.table.write([put('k1', 'new'), put('k3', 'v')])
+        await store.table.clear(between('k2', 'k3'), 9)
+        await store.compact()
+        expect(await contentOf(snapshot)).toEqual([1, [2, 3], ['k1=old', 'k2=v']])
+        const later = store.snapshot()
+        expect(await contentOf(later)).toEqual([3, [4], ['k1=new', 'k3=v']])
+        await Promise.all([snapshot.close(), later.close()])
+      })
+
+      test('reads on where a long table has many pages', async () => {
+        const keys = Array.from({ length: 2_500 }, (_, i) => `k${String(i).padStart(5, '0')}`)
+        await store.table.write(keys.map((key) => put(key, '')))
+        const snapshot = store.snapshot()
+        const found: TableEntry[] = []
+        for await (const entry of snapshot.iterate(between('k', 'l'))) found.push(entry)
+        expect(keysOf(found)).toEqual(keys)
+        await snapshot.close()
+      })
+
+      test('has in its table what a truncation before it deleted from the journal', async () => {
+        // As a flush does: the table first, then the truncation; snapshots are taken all the while.
+        let number = 0
+        let isDone = false
+        const flushing = (async () => {
+          for (; number < 200; number++) {
+            await store.journal.append(number + 1, [bytes('x')])
+            await store.table.write([put('k', `${number + 1}`)])
+            await store.journal.truncate(number + 1)
+          }
+          isDone = true
+        })()
+        while (!isDone) {
+          const snapshot = store.snapshot()
+          const [floor, numbers, entries] = (await contentOf(snapshot)) as [number, number[], string[]]
+          const flushed = Number(entries[0]?.slice(2) ?? 0)
+          expect(floor).toBeLessThanOrEqual(flushed)
+          expect(flushed).toBeLessThanOrEqual(numbers.at(-1) ?? floor)
+          await snapshot.close()
+        }
+        await flushing
+      })
+    })
+
     test('what was given may be changed afterwards, and so may what was read', async () => {
       const [entry, key, value] = [bytes('entry'), bytes('key'), bytes('value')]
       await store.journal.append(1, [entry])
@@ -273,6 +348,8 @@ export function storeContract(name: string, makePlace: () => Promise<StorePlace>
       await expect(store.table.getMany([bytes('k')])).rejects.toMatchObject(closed)
       await expect(store.table.scan(between('a', 'z'))).rejects.toMatchObject(closed)
       await expect(store.table.clear(between('a', 'z'), 1)).rejects.toMatchObject(closed)
+      await expect(store.journal.skipTo(9)).rejects.toMatchObject(closed)
+      expect(() => store.snapshot()).toThrow(expect.objectContaining(closed))
       store = await place.open()
       expect(await numbersOf(store)).toEqual([1])
       expect(text(await store.table.get(bytes('k')))).toBe('v')
