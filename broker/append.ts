@@ -20,7 +20,7 @@ import { findRecordId, findStream, type StreamState } from '../storage/index.ts'
 import { admitMessages, admitRate, admitStored } from './admission.ts'
 import type { CommitItem } from './commit-item.ts'
 import { AppendItem, RepeatItem } from './committer.ts'
-import type { Context } from './context.ts'
+import { type Context, whenTrue } from './context.ts'
 import { judgeSequence, type Verdict } from './producers.ts'
 import type { Scope } from './scopes.ts'
 import { refusal, writableStream } from './stream-state.ts'
@@ -72,14 +72,17 @@ function appendNow(
     // The entry is the connection's, which reads the next one into it meanwhile.
     const kept = { ...entry }
     const lookup = storeAfterLookup(context, attachment, kept, bytes, found)
-    return lookup.catch((error: unknown) => refuse(attachment, kept, error))
+    return lookup.catch((error: unknown) => refuse(context, attachment, kept, error))
   } catch (error) {
-    refuse(attachment, entry, error)
+    refuse(context, attachment, entry, error)
   }
 }
 
-function refuse({ client, handle }: Attachment, entry: AppendEntry, error: unknown): void {
-  client.refuse(handle, entry.producerEpoch, entry.sequence, asLitetopicError(error))
+function refuse(context: Context, attachment: Attachment, entry: AppendEntry, error: unknown): void {
+  const { producerEpoch, sequence } = entry
+  whenTrue(context, asLitetopicError(error), (refusal) => {
+    if (!attachment.detached) attachment.client.refuse(attachment.handle, producerEpoch, sequence, refusal)
+  })
 }
 
 /** May the attachment mutate its topic with this sequence? Throws what it may not. */

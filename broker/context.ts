@@ -1,6 +1,6 @@
 /** What the operations share: the shard, the clock, the resident topics and the policies. */
 
-import type { LitetopicError } from '../protocol/index.ts'
+import { asLitetopicError, type LitetopicError } from '../protocol/index.ts'
 import type { Shard } from '../storage/index.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
@@ -31,4 +31,16 @@ export function policyOf(context: Context, topic: Topic): EffectivePolicy {
 /** Resolves when all that was assigned so far is durable; rejects with STORE_UNAVAILABLE. */
 export function allCommitted(context: Context): Promise<void> {
   return new Promise((resolve, reject) => context.shard.log.afterCommit(new CallbackItem(resolve, reject)))
+}
+
+/**
+ * Tells of an error when all that it may follow from is durable: a topic that is gone, a stream that has ended. If that is not
+ * stored it is not so, and the store's own error is told.
+ */
+export function whenTrue(context: Context, error: LitetopicError, tell: (error: LitetopicError) => void): void {
+  try {
+    context.shard.log.afterCommit(new CallbackItem(() => tell(error), tell))
+  } catch (failure) {
+    tell(asLitetopicError(failure))
+  }
 }

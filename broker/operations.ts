@@ -23,7 +23,7 @@ import { admitAttachment, admitSubscription, enter, leave } from './admission.ts
 import { append } from './append.ts'
 import type { Client } from './client.ts'
 import { CallbackItem } from './committer.ts'
-import { allCommitted, type Context, policyOf } from './context.ts'
+import { allCommitted, type Context, policyOf, whenTrue } from './context.ts'
 import { checkpoints, contextEntries, description, list } from './describe.ts'
 import { releaseFence, takeFence, tellFenced } from './fencing.ts'
 import { lingerInfo, policyInfo, storedPolicy } from './policy.ts'
@@ -87,6 +87,11 @@ export class Operations {
     this.detach(attachment)
     await released
     return {}
+  }
+
+  /** Tells of a refusal when what it follows from is durable. */
+  refuse(error: LitetopicError, tell: (error: LitetopicError) => void): void {
+    whenTrue(this.context, error, tell)
   }
 
   /** Ends the attachment and its subscriptions. */
@@ -200,7 +205,11 @@ export class Operations {
   /** Deletes the topic; with an epoch, only that incarnation. */
   async delete(name: string, epoch: number | null): Reply<typeof UP.delete> {
     return this.withTopic(checkTopicName(name), async (topic) => {
-      if (topic === null) return { deleted: false }
+      if (topic === null) {
+        // Perhaps it is just being deleted.
+        await allCommitted(this.context)
+        return { deleted: false }
+      }
       if (epoch !== null && topic.state.epoch !== epoch) throw recreated(topic)
       await this.reclaimer.delete(topic, 'deleted')
       return { deleted: true }
@@ -260,8 +269,9 @@ export class Operations {
         producer: known ? { producerEpoch: producer.epoch, sequence: producer.sequence } : null,
       }
     }
-    const isDurable = !created && topic.fencesUnderWay === 0 && topic.state.committedTo === topic.state.nextOffset
-    if (isDurable) return Promise.resolve(answer())
+    const { state } = topic
+    const isCommitted = shard.isCreated(state) && state.committedTo === state.nextOffset
+    if (isCommitted && topic.fencesUnderWay === 0) return Promise.resolve(answer())
     return new Promise((resolve, reject) => {
       shard.log.afterCommit(new CallbackItem(() => resolve(answer()), reject))
     })

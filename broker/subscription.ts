@@ -102,7 +102,8 @@ export class Subscription implements Reader {
       for (let reads = 1; !this.closed; reads++) {
         if (this.credit <= 0) return
         if (this.client.clogged) return this.waitForSocket()
-        if (this.topic.ended !== null) throw this.topic.ended
+        // Who deletes the topic ends its subscriptions, when that is durable.
+        if (this.topic.ended !== null) return
         if (this.position >= state.committedTo) {
           this.live = true
           return
@@ -113,7 +114,7 @@ export class Subscription implements Reader {
         if (memory !== null && reads % READS_PER_TURN === 0) await new Promise<void>((turn) => setImmediate(turn))
       }
     } catch (error) {
-      this.close(this.isTrimmed ? this.trimmedError() : asLitetopicError(error))
+      if (this.topic.ended === null) this.close(this.isTrimmed ? this.trimmedError() : asLitetopicError(error))
     } finally {
       // Here, and not when the promise settles: a credit that comes right behind must find it done.
       this.pumping = false

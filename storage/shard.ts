@@ -21,7 +21,7 @@ import { INDEX, type Store, type TableEntry } from './store.ts'
 import { closeInfo, openInfo, type StoreInfo } from './store-info.ts'
 import { readMemory } from './tail.ts'
 import { DueTimers } from './timers.ts'
-import { TopicState } from './topic-state.ts'
+import { EPOCHS_PER_COMMIT, TopicState } from './topic-state.ts'
 
 export interface ShardListener<Item> extends CommitListener<Item>, Omit<FlusherListener, 'buried'> {}
 
@@ -96,6 +96,11 @@ export class Shard<Item> {
     const state = new TopicState(name, epoch, createdMs, policy)
     this.log.write(state, 'create', [epoch, name, createdMs, policy, null], item)
     return state
+  }
+
+  /** Is the creation of the topic durable? Until then a crash may undo it, and another topic get its epoch. */
+  isCreated({ epoch }: TopicState): boolean {
+    return Math.floor(epoch / EPOCHS_PER_COMMIT) <= this.log.durable
   }
 
   /** Appends records at the topic's next offset and returns the position of their batch in memory. */

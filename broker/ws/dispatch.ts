@@ -342,7 +342,7 @@ export class Peer {
           then.sent?.()
         },
         (error: unknown) => {
-          this.connection.fail(request, asLitetopicError(error))
+          this.operations.refuse(asLitetopicError(error), (refusal) => this.connection.fail(request, refusal))
           then.failed?.()
         },
       )

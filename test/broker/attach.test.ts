@@ -3,6 +3,7 @@
 import { describe, expect, test } from 'vitest'
 import { parseCursor, UP } from '../../protocol/index.ts'
 import { message, TestBroker } from './brokers.ts'
+import { HeldStore } from './held-store.ts'
 import { codeOf, refusalOf } from './peer.ts'
 
 const policy = { lingerMs: 5000 }
@@ -74,6 +75,22 @@ describe('attaching', () => {
     const replies = await Promise.all(peers.map((peer) => peer.attach('a')))
     expect(new Set(replies.map(({ epoch }) => epoch)).size).toBe(1)
     expect(replies.filter(({ created }) => created)).toHaveLength(1)
+  })
+
+  test('is answered when the creation is durable, also to a second client: until then a crash may undo it', async () => {
+    const store = await HeldStore.open()
+    const broker = await TestBroker.start({ store })
+    const [first, second] = [await broker.peer(), await broker.peer()]
+    const commit = store.holdJournal()
+    const answered: string[] = []
+    const attached = [first, second].map((peer, i) => peer.attach('a').then(() => answered.push(`attach ${i}`)))
+    await first.ask(UP.token, 'any')
+    await second.ask(UP.token, 'any')
+    await second.ask(UP.token, 'any')
+    const early = [...answered]
+    commit()
+    await Promise.all(attached)
+    expect(early).toEqual([])
   })
 })
 

@@ -126,6 +126,46 @@ describe('while the table is asked', () => {
   })
 })
 
+describe('while a deletion is not durable yet', () => {
+  test('nobody is told of it: not who appends, nor who reads, asks or attaches', async () => {
+    const { broker, store, peer, other } = await scene()
+    const reading = await peer.read({ start: true }, { creditBytes: 1, regrant: false })
+    const commit = store.holdJournal()
+    const told: string[] = []
+    const note = (what: Promise<string>) => what.then((code) => told.push(code))
+    const third = await broker.peer()
+    const { epoch } = await other.ask(UP.describe, 'a')
+    const answers = peer.together(() => [
+      note(peer.ask(UP.delete, 'a', null).then(() => 'deleted')),
+      note(codeOf(peer.append({ sequence: 3 }, message('late')))),
+      note(codeOf(peer.ask(UP.resume, 0, { checkpoint: null }))),
+    ])
+    peer.send([UP.credit, 0, 1_000_000])
+    await peer.roundTrip()
+    answers.push(note(codeOf(third.attach('a', { epoch }))))
+    answers.push(note(third.ask(UP.delete, 'a', null).then(({ deleted }) => `${deleted}`)))
+    await third.roundTrip()
+    await peer.roundTrip()
+    const early = [...told, reading.ended?.code]
+    commit()
+    await Promise.all(answers)
+    expect(early).toEqual([undefined])
+    expect(told.sort()).toEqual(['GONE', 'GONE', 'GONE', 'deleted', 'false'])
+    await peer.until(() => reading.ended?.code === 'GONE')
+  })
+
+  test('and when it cannot be stored, nobody ever is', async () => {
+    const { store, peer, other } = await scene()
+    store.break()
+    const [deleted, late] = peer.together(() => [
+      codeOf(peer.ask(UP.delete, 'a', null)),
+      codeOf(peer.append({ sequence: 3 }, message('late'))),
+    ])
+    expect([await deleted, await late]).toEqual(['STORE_UNAVAILABLE', 'STORE_UNAVAILABLE'])
+    expect(await codeOf(other.append({ sequence: 0 }, message('later')))).toBe('STORE_UNAVAILABLE')
+  })
+})
+
 describe('a publisher that outruns the store', () => {
   test('is paused, while others are served, and loses nothing', async () => {
     const { store, peer, other } = await scene()
