@@ -133,7 +133,7 @@ export class Outbox {
       this.maybeRelease()
       return false
     }
-    if (this.mayPass(error)) {
+    if (this.mayPass(operation, error)) {
       this.heldFrom = sequence
       return true
     }
@@ -213,8 +213,10 @@ export class Outbox {
     this.settle()
   }
 
-  private mayPass(error: LitetopicError): boolean {
-    return error.code === 'SEQUENCE_GAP' ? ++this.gaps <= GAPS_BORNE : isPassing(error)
+  private mayPass(operation: Operation, error: LitetopicError): boolean {
+    // Answers to requests may be late: that to the first of a new producer, from which this one follows, is still to come.
+    const follows = error.code === 'PRODUCER_UNKNOWN' && operation !== this.head && this.head?.inFlight === true
+    return error.code === 'SEQUENCE_GAP' || follows ? ++this.gaps <= GAPS_BORNE : isPassing(error)
   }
 
   private giveUp(operation: Operation, error: LitetopicError): void {

@@ -181,6 +181,16 @@ describe('a refusal for good', () => {
     expect(bench.told.map(({ outcome }) => outcome)).toEqual(['STREAM_EXISTS', null, null])
   })
 
+  it('of the first of a new producer may come behind those that follow from it, which are not told', () => {
+    const bench = filled(3)
+    const sent = bench.send()
+    bench.refuse(sent[1] as SentOperation, 'PRODUCER_UNKNOWN')
+    bench.refuse(sent[2] as SentOperation, 'PRODUCER_UNKNOWN')
+    expect(bench.refuse(sent[0] as SentOperation, 'STREAM_EXISTS')).toBe(false)
+    expect(bench.told.map(({ outcome }) => outcome)).toEqual(['STREAM_EXISTS', null, null])
+    expect(numbers(bench.send())).toEqual(['1:0 m1', '1:1 m2'])
+  })
+
   it('keeps the old numbers of those before it, which were accepted, until they are acknowledged', () => {
     const bench = filled(3)
     const sent = bench.send()
