@@ -50,6 +50,8 @@ export class Attachment implements Attached, SubscriptionHost {
   nextOffset = 0
   /** Is it attached on the present connection? */
   attached = false
+  /** Has it asked to be, on the present connection, and not been answered? */
+  private attaching = false
   dirty = false
   /** Why it is over, or null. */
   failure: LitetopicError | null = null
@@ -187,8 +189,9 @@ export class Attachment implements Attached, SubscriptionHost {
   /** Ends it here and frees the handle; the topic lives on. Resolves when the broker has let go of it, or cannot be asked. */
   async detach(error: LitetopicError): Promise<void> {
     if (this.failure !== null) return
-    const { connection, handle, attached } = this
-    if (!attached) {
+    const { connection, handle } = this
+    // Behind an attach that is on its way, the broker takes the detach in its turn.
+    if (!this.attached && !this.attaching) {
       this.fail(error)
       return
     }
@@ -212,6 +215,7 @@ export class Attachment implements Attached, SubscriptionHost {
     const options: AttachOptions = isFirst
       ? this.options
       : { ...this.options, create: undefined, policy: undefined, exclusive: undefined, epoch, fence: this.fence }
+    this.attaching = true
     this.connection.exchange({
       type: UP.attach,
       frame: (request) => [UP.attach, request, handle, name, options],
@@ -224,7 +228,7 @@ export class Attachment implements Attached, SubscriptionHost {
   lost(): void {
     if (this.failure !== null) return
     if (this.attached) this.lostMs = this.connection.clock.nowMs()
-    this.attached = false
+    this.attached = this.attaching = false
     this.connection.clock.clearTimeout(this.retryTimer)
     this.outbox.linkLost()
     for (const subscription of this.subscriptions ?? []) subscription.lost()
@@ -300,6 +304,7 @@ export class Attachment implements Attached, SubscriptionHost {
   }
 
   private onAttached(reply: AttachReply): void {
+    this.attaching = false
     if (this.failure !== null) return
     const isFirst = this.epoch < 0
     if (isFirst) this.created = reply.created
@@ -337,6 +342,7 @@ export class Attachment implements Attached, SubscriptionHost {
   }
 
   private onRefused(error: LitetopicError): void {
+    this.attaching = false
     if (!isPassing(error)) {
       this.fail(error)
       return

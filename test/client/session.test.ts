@@ -273,6 +273,19 @@ describe('closing a session', () => {
     await expect(session.append(2)).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' })
   })
 
+  it('detaches also when it is just being attached again: the broker would hold the topic for it', async () => {
+    const session = await broker.session('a')
+    peer.onAttach = () => null
+    await reconnect()
+    const [, attach, handle] = await peer.take(UP.attach)
+    const closed = session.close()
+    const [, detach, left] = await peer.take(UP.detach)
+    expect(left).toBe(handle)
+    peer.send(peer.attached(attach))
+    peer.reply(detach, {})
+    await closed
+  })
+
   it('waits, if it has the topic for itself, until the broker has let go of it', async () => {
     const session = await broker.session('a', { exclusive: true })
     let isClosed = false
