@@ -1,0 +1,35 @@
+/** What lies in the table of a disk: heads by name, and of which epoch all other keys are. */
+
+import { unpack } from '../../protocol/index.ts'
+import { indexRange, nameOfHeadKey, numberInKey } from '../../storage/keys.ts'
+import type { SortedMap } from '../../storage/memory/sorted-map.ts'
+import { unseal } from '../../storage/seal.ts'
+import { INDEX } from '../../storage/store.ts'
+
+const ALL = 1_000_000
+
+export interface TableIndex {
+  /** Epochs of the topics that have a head. */
+  readonly heads: ReadonlyMap<string, number>
+  readonly keys: readonly { index: string; epoch: number; key: string }[]
+}
+
+export function indexOf(table: SortedMap): TableIndex {
+  const heads = new Map<string, number>()
+  const keys: { index: string; epoch: number; key: string }[] = []
+  for (const [index, byte] of Object.entries(INDEX)) {
+    for (const { key, value } of table.range(indexRange(byte), false, ALL)) {
+      if (byte === INDEX.info) continue
+      if (byte === INDEX.head) {
+        const [, epoch] = unpack(unseal(key, value, 'a head')) as [number, number]
+        heads.set(nameOfHeadKey(key), epoch)
+      } else
+        keys.push({
+          index,
+          epoch: numberInKey(key, byte === INDEX.timer ? 1 : 0),
+          key: Buffer.from(key).toString('hex'),
+        })
+    }
+  }
+  return { heads, keys }
+}
