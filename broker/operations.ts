@@ -14,6 +14,7 @@ import {
   LIMITS,
   LitetopicError,
   type PolicyInfo,
+  parseCursor,
   type ReplyOf,
   type RequestType,
   type UP,
@@ -26,6 +27,7 @@ import { CallbackItem } from './committer.ts'
 import { allCommitted, type Context, policyOf, whenTrue } from './context.ts'
 import { checkpoints, contextEntries, description, list } from './describe.ts'
 import { releaseFence, takeFence, tellFenced } from './fencing.ts'
+import { endedError, judgeCursor } from './outcomes.ts'
 import { lingerInfo, policyInfo, storedPolicy } from './policy.ts'
 import { positionOf } from './positions.ts'
 import { findSlot } from './producers.ts'
@@ -50,7 +52,7 @@ export class Operations {
 
   /**
    * Attaches the client to a topic and creates it if it may. The attachment is there at once if the topic is resident or
-   * new; `reply` comes when a creation is durable. Rejects with BAD_NAME, NOT_FOUND, GONE, RECREATED or LIMIT_EXCEEDED.
+   * new; `reply` comes when a creation is durable. Rejects with BAD_CURSOR, OFFSET_BEYOND_END, DIVERGED, BAD_NAME, NOT_FOUND, GONE, RECREATED or LIMIT_EXCEEDED.
    */
   async attach(
     client: Client,
@@ -69,6 +71,7 @@ export class Operations {
       const mayCreate = options.create !== false && options.observe !== true && options.epoch === undefined
       if (found === null && !mayCreate) throw missing(name, options)
       if (found !== null && (options.epoch ?? found.state.epoch) !== found.state.epoch) throw recreated(found)
+      if (found !== null && options.cursor !== undefined) checkShared(this.context, found, options.cursor)
       admitAttachment(scopes.of(client, found ?? name))
       const topic = found ?? registry.add(shard.create(name, clock.wallMs(), policy, null))
       const attachment = this.attachTo(topic, client, handle, options)
@@ -287,6 +290,13 @@ function missing(name: string, options: AttachOptions): LitetopicError {
   if (options.epoch === undefined)
     return new LitetopicError('NOT_FOUND', `topic ${name} does not exist`, { topic: name })
   return new LitetopicError('GONE', `topic ${name} was deleted or reclaimed`, { topic: name, outcome: 'gone' })
+}
+
+/** Has this store all that the client was told is stored? What has been trimmed since it had. */
+function checkShared({ shard }: Context, topic: Topic, text: string): void {
+  const { outcome, commonOffset } = judgeCursor(topic.state, shard, parseCursor(text))
+  if (outcome === 'continued' || outcome === 'trimmed') return
+  throw endedError(topic, outcome, shard.incarnation, commonOffset)
 }
 
 function recreated(topic: Topic): LitetopicError {

@@ -4,12 +4,32 @@ import { type Cursor, formatCursor, LitetopicError, type ResumeOutcome } from '.
 import type { TopicState } from '../storage/index.ts'
 import type { Topic } from './topic.ts'
 
+/** Which store incarnation this is, and which it was before: `shard` is one. */
+export interface History {
+  readonly incarnation: string
+  readonly ancestors: readonly string[]
+}
+
+export interface Judgement {
+  readonly outcome: ResumeOutcome
+  /** Of `diverged`: the offset after the last record of both histories, where that is known. */
+  readonly commonOffset: number | null
+}
+
 /** What a cursor means for a topic. Throws OFFSET_BEYOND_END for one that this store cannot have given. */
-export function judgeCursor(state: TopicState, incarnation: string, cursor: Cursor): ResumeOutcome {
-  if (cursor.incarnation !== incarnation) return 'diverged'
-  if (cursor.epoch !== state.epoch) return 'recreated'
-  if (cursor.next > state.committedTo) throw beyondEnd(state, cursor.next)
-  return cursor.next < state.firstOffset ? 'trimmed' : 'continued'
+export function judgeCursor(state: TopicState, history: History, cursor: Cursor): Judgement {
+  const { incarnation, epoch, next } = cursor
+  if (incarnation !== history.incarnation) {
+    if (!history.ancestors.includes(incarnation)) return { outcome: 'diverged', commonOffset: null }
+    if (epoch !== state.epoch) return { outcome: 'recreated', commonOffset: null }
+    // Of an ancestor that was renewed because it may have lost something, nobody knows what is shared.
+    const branch = state.branches?.find((found) => found.incarnation === incarnation)
+    if (branch === undefined) return { outcome: 'diverged', commonOffset: null }
+    if (next > branch.next) return { outcome: 'diverged', commonOffset: branch.next }
+  }
+  if (epoch !== state.epoch) return { outcome: 'recreated', commonOffset: null }
+  if (next > state.committedTo) throw beyondEnd(state, next)
+  return { outcome: next < state.firstOffset ? 'trimmed' : 'continued', commonOffset: null }
 }
 
 export function beyondEnd(state: TopicState, offset: number): LitetopicError {
@@ -25,10 +45,12 @@ export function endedError(
   topic: Topic,
   outcome: Exclude<ResumeOutcome, 'continued'>,
   incarnation: string,
+  commonOffset: number | null = null,
 ): LitetopicError {
   const { name, state } = topic
   const { epoch, firstOffset } = state
-  const details = { outcome, firstOffset, cursor: formatCursor({ incarnation, epoch, next: firstOffset }) }
+  const next = outcome === 'diverged' && commonOffset !== null ? commonOffset : firstOffset
+  const details = { outcome, firstOffset, cursor: formatCursor({ incarnation, epoch, next }) }
   switch (outcome) {
     case 'trimmed':
       return new LitetopicError('TRIMMED', `topic ${name} has been trimmed to offset ${firstOffset}`, details)
@@ -37,9 +59,11 @@ export function endedError(
     case 'gone':
       return new LitetopicError('GONE', `topic ${name} was deleted`, { outcome })
     case 'diverged':
-      return new LitetopicError('DIVERGED', `the cursor is of another history of topic ${name}`, {
-        ...details,
-        commonOffset: null,
-      })
+      return new LitetopicError('DIVERGED', divergedMessage(name, commonOffset), { ...details, commonOffset })
   }
+}
+
+function divergedMessage(name: string, commonOffset: number | null): string {
+  const shared = commonOffset === null ? 'is not known' : `ends at offset ${commonOffset}`
+  return `the cursor is of another history of topic ${name}, and what this store shares with it ${shared}`
 }

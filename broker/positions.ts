@@ -82,8 +82,8 @@ function positionAtOffset(context: Context, topic: Topic, offset: number): numbe
 
 function positionAtCursor(context: Context, topic: Topic, text: string): number {
   const cursor = parseCursor(text)
-  const outcome = judgeCursor(topic.state, context.shard.incarnation, cursor)
-  if (outcome !== 'continued') throw endedError(topic, outcome, context.shard.incarnation)
+  const { outcome, commonOffset } = judgeCursor(topic.state, context.shard, cursor)
+  if (outcome !== 'continued') throw endedError(topic, outcome, context.shard.incarnation, commonOffset)
   return cursor.next
 }
 

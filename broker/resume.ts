@@ -41,10 +41,11 @@ export async function resume(context: Context, topic: Topic, request: ResumeRequ
   const reply: ResumeReply = { outcome: 'continued', firstOffset, nextOffset, cursor: null }
   const next =
     checkpoint === null ? parseCursor(request.cursor ?? '') : { incarnation, epoch: state.epoch, next: checkpoint + 1 }
-  reply.outcome = judgeCursor(state, incarnation, next)
-  if (reply.outcome === 'diverged') reply.commonOffset = null
-  if (reply.outcome !== 'continued') return reply
-  reply.cursor = formatCursor(next)
+  const { outcome, commonOffset } = judgeCursor(state, context.shard, next)
+  reply.outcome = outcome
+  if (outcome === 'diverged') reply.commonOffset = commonOffset
+  if (outcome !== 'continued') return reply
+  reply.cursor = formatCursor({ ...next, incarnation })
   // Taken together with nextOffset, before anything is waited for: no stream is missed that ends meanwhile.
   const streams = streamsInMemory(topic, next.next)
   if (checkpoint !== null) reply.checkpoint = await checkpointInfo(context, topic, checkpoint)

@@ -15,6 +15,7 @@ import {
   UP,
   type UpFrame,
 } from '../protocol/index.ts'
+import { attachOptions } from './attach-options.ts'
 import type { Connection } from './connection.ts'
 import { type Exchange, RequestQueue } from './exchange.ts'
 import type { Link } from './link.ts'
@@ -64,6 +65,8 @@ export class Attachment implements Attached, SubscriptionHost {
   private subscriptions: Set<Subscription<unknown>> | null = null
   private opening: { resolve: () => void; reject: (error: LitetopicError) => void } | null = null
   private lostMs = 0
+  /** Of the store that it was attached to last. */
+  private incarnation = ''
   private room: { readonly promise: Promise<void>; readonly resolve: () => void } | null = null
   private retryTimer: unknown
 
@@ -210,11 +213,9 @@ export class Attachment implements Attached, SubscriptionHost {
 
   welcomed(): void {
     if (this.failure !== null) return
-    const { handle, name, epoch } = this
-    const isFirst = epoch < 0
-    const options: AttachOptions = isFirst
-      ? this.options
-      : { ...this.options, create: undefined, policy: undefined, exclusive: undefined, epoch, fence: this.fence }
+    const { handle, name, epoch, fence, incarnation } = this
+    const before = { epoch, fence, incarnation, fences: this.writers?.values() ?? [] }
+    const options = attachOptions(this.options, before, this.outbox, this.connection.incarnation)
     this.attaching = true
     this.connection.exchange({
       type: UP.attach,
@@ -310,6 +311,7 @@ export class Attachment implements Attached, SubscriptionHost {
     if (isFirst) this.created = reply.created
     if (isFirst) this.fence = reply.fence ?? 0
     this.epoch = reply.epoch
+    this.incarnation = this.connection.incarnation
     this.lingerMs = reply.lingerMs
     this.nextOffset = Math.max(this.nextOffset, reply.nextOffset)
     this.attached = true

@@ -55,6 +55,8 @@ export class Outbox {
   private releasing = false
   private gaps = 0
   private everAcknowledged = false
+  /** The offset after the last record that was acknowledged, in the order of the log. */
+  acknowledgedTo = 0
   private waiters: Waiter[] = []
 
   constructor(account: Account) {
@@ -114,6 +116,7 @@ export class Outbox {
     if (operation === null) return
     this.gaps = 0
     this.everAcknowledged = true
+    if (base >= this.acknowledgedTo) this.acknowledgedTo = base + 1
     operation.owner.acknowledged(operation, base)
     this.remove(operation, undefined)
     this.account.give(operation)

@@ -56,7 +56,7 @@ export interface Resumed<T> {
   /** Offsets of the topic as it is now. */
   readonly firstOffset: number
   readonly nextOffset: number
-  /** Of `diverged`: the last offset that both histories have. */
+  /** Of `diverged`: how far both histories are the same, as the offset after their last common record; null if unknown. */
   readonly commonOffset: number | null
   readonly checkpoint: Checkpoint | null
   /**
@@ -107,7 +107,8 @@ export async function resume<T>(
     records: (options = {}) => {
       if (cursor !== null) return readRecords(attachment, { ...options, from: { cursor } }, check)
       const code = outcome === 'continued' ? 'BAD_CURSOR' : ERROR_OF[outcome]
-      throw new LitetopicError(code, `there is no place to read on from: ${outcome}`, { outcome, cursor })
+      const details = { outcome, cursor, commonOffset: reply.commonOffset ?? null }
+      throw new LitetopicError(code, `there is no place to read on from: ${outcome}`, details)
     },
   }
 }

@@ -81,6 +81,8 @@ const attachOptions = object(
     create: bool,
     /** The incarnation meant; another one is refused with RECREATED, none with GONE. */
     epoch,
+    /** Stands behind what this client was told is stored: refused with DIVERGED where the store has not all of it. */
+    cursor: text(64),
     /** Does not hold the topic, and cannot write. */
     observe: bool,
     /** Takes the topic's fence: no other exclusive or plain writer may append. */

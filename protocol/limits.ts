@@ -80,6 +80,11 @@ export const LIMITS = {
   flushTopics: 256,
   /** Table bytes in one write of the flusher. */
   flushBytes: MiB,
+  /** Copying a store: what is read and written at once; and how long a running broker rests before the next piece. */
+  copyPieceBytes: MiB,
+  copyPauseMs: 5,
+  /** Earlier histories of which a topic remembers how far it shares them, the newest ones. */
+  branchesPerTopic: 8,
   /** What one read of a topic's log returns at most. */
   readBytes: 256 * KiB,
   /** Text, context and state sent inline in an answer to `resume`; beyond it they are read as streams. */

@@ -57,8 +57,9 @@ type PackedHead = [
   counts: [ids: number, streams: number, context: number, checkpoints: number, large?: number] | null,
   inline: Uint8Array | null,
   /** Content type, time to live, expiry, fork parent: kept for what comes. */
-  extra: null,
+  extra: { branches?: PackedBranch[] } | null,
 ]
+type PackedBranch = [incarnation: string, next: number]
 
 /** The value for the topic's head, whose key it is sealed with. */
 export function encodeHead(key: Uint8Array, state: TopicState, plan: HeadPlan): Buffer {
@@ -87,7 +88,7 @@ export function encodeHead(key: Uint8Array, state: TopicState, plan: HeadPlan): 
     packStreams(state),
     counts === null ? null : packCounts(counts),
     plan.inline,
-    null,
+    state.branches === null ? null : { branches: state.branches.map(({ incarnation, next }) => [incarnation, next]) },
   ]
   return seal(key, pack(head))
 }
@@ -121,6 +122,8 @@ export function decodeHead(name: string, value: Uint8Array): { state: TopicState
     Object.assign(countsOf(state), { ids, streams, context, checkpoints, large })
   }
   state.inline = head[18] === null ? null : Buffer.from(head[18])
+  const branches = head[19]?.branches
+  if (branches !== undefined) state.branches = branches.map(([incarnation, next]) => ({ incarnation, next }))
   return { state, asOf: { commit, operations } }
 }
 

@@ -2,6 +2,7 @@
 
 export type { ShardAppend } from './commit-log.ts'
 export { contentBytes } from './content-bytes.ts'
+export { addBranch, beginHistory, copySnapshot } from './copy.ts'
 export { openLevelStore } from './leveldb/level-store.ts'
 export { contextNames, findCheckpoint, findContext, findRecordId, findStream, listCheckpoints } from './lookups.ts'
 export { MemoryDisk, openMemoryStore } from './memory/memory-store.ts'
@@ -22,4 +23,4 @@ export type {
   TableScan,
 } from './store.ts'
 export type { StoredTimer } from './timers.ts'
-export type { CheckpointEntry, ContextVersion, ProducerState, StreamState, TopicState } from './topic-state.ts'
+export type { Branch, CheckpointEntry, ContextVersion, ProducerState, StreamState, TopicState } from './topic-state.ts'

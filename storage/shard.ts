@@ -33,7 +33,7 @@ export class Shard<Item> {
   private readonly slabs: Slabs
   private readonly flusher: Flusher
   private readonly garbage: Garbage
-  private readonly info: StoreInfo
+  private info: StoreInfo
 
   private constructor(store: Store, info: StoreInfo, slabs: Slabs, listener: ShardListener<Item>) {
     this.store = store
@@ -63,6 +63,16 @@ export class Shard<Item> {
   /** Identity of the data directory's history. */
   get incarnation(): string {
     return this.info.incarnation
+  }
+
+  /** Earlier incarnations, oldest first: those whose history may be shared. */
+  get ancestors(): readonly string[] {
+    return this.info.ancestors
+  }
+
+  /** The store has been given another history. */
+  renewed(info: StoreInfo): void {
+    this.info = info
   }
 
   /** Opens a store: reads its info and its journal, and nothing else. Rejects with STORE_CORRUPT or DATA_DIR_VERSION. */

@@ -38,6 +38,15 @@ export async function openInfo(store: Store, boot: () => Promise<string> = bootI
   return { incarnation, ancestors }
 }
 
+/** Begins a new history. The one before becomes the newest ancestor. Rejects with STORE_CORRUPT or DATA_DIR_VERSION. */
+export async function renewInfo(store: Store): Promise<StoreInfo> {
+  const stored = await readInfo(store)
+  const ancestors = stored === null ? [] : [...stored[2], stored[1]]
+  const incarnation = newIncarnation()
+  await writeInfo(store, [INFO_FORMAT, incarnation, ancestors, null])
+  return { incarnation, ancestors }
+}
+
 /** Notes that the store was closed in good order. */
 export async function closeInfo(store: Store, { incarnation, ancestors }: StoreInfo): Promise<void> {
   if (store.durability === 'os') await writeInfo(store, [INFO_FORMAT, incarnation, [...ancestors], null])

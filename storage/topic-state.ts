@@ -47,6 +47,14 @@ export interface CheckpointEntry {
   readonly offset: number
 }
 
+/** How far a topic is the same as in an earlier history, from which its store was copied. */
+export interface Branch {
+  /** Store incarnation of that history. */
+  readonly incarnation: string
+  /** The offset after the last record that both have. */
+  readonly next: number
+}
+
 /** Each list is made when it is needed: most appends have none. */
 export interface Effects {
   ids?: Map<string, number>
@@ -91,6 +99,9 @@ export class TopicState {
   producers: (ProducerState | null)[] | null = null
   /** Streams that have not ended, by id. */
   openStreams: Map<string, StreamState> | null = null
+
+  /** What it has in common with earlier histories, oldest first; null for a topic of this one. */
+  branches: readonly Branch[] | null = null
 
   inline: Uint8Array | null = null
   /** Positions of the batches from flushedTo on. */
