@@ -39,6 +39,8 @@ export function openStream(context: Context, attachment: Attachment, request: Op
       resolve({ fence, stream: streamInfo(current(topic, stream, streamId), topic.isLive(streamId)), offset })
     }
     if (verdict.kind === 'repeat') {
+      // It has been trimmed since, or the sequence is that of something else.
+      if (stream === null) throw streamUnknown(topic, streamId)
       const fence = verdict.base < 0 ? null : verdict.base
       if (fence !== null && topic.state.openStreams?.get(streamId)?.fence === fence && !attachment.isFenced) {
         becomeWriter(topic, attachment, streamId, fence)
@@ -190,6 +192,10 @@ function setWriter(topic: Topic, attachment: Attachment, streamId: string): void
   attachment.writes ??= new Set()
   attachment.writes.add(streamId)
   topic.noteWrite(attachment)
+}
+
+function streamUnknown(topic: Topic, streamId: string): LitetopicError {
+  return new LitetopicError('STREAM_UNKNOWN', `topic ${topic.name} has no stream ${streamId}`, { streamId })
 }
 
 function checkRoom(topic: Topic, stream: StreamState | null): void {

@@ -66,6 +66,9 @@ export function readAppendEntry(reader: ByteReader, entry: AppendEntry): void {
   const size = reader.varint()
   entry.from = reader.skip(size)
   entry.to = entry.from + size
+  if (entry.handle >= LIMITS.handlesPerConnection) {
+    throw new LitetopicError('BAD_FRAME', `an append for handle ${entry.handle}, which no handle can be`)
+  }
   if (size > LIMITS.appendBytes) throw tooMuch('appendBytes', size)
   if (entry.count > LIMITS.appendRecords) throw tooMuch('appendRecords', entry.count)
   if (entry.count === 0) throw new LitetopicError('BAD_FRAME', 'an append of no records')

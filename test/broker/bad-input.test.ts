@@ -43,6 +43,13 @@ describe('a connection that cannot go on is told why and closed', () => {
     ['a message too large', 'FRAME_TOO_LARGE', 1009, (peer) => peer.sendBytes(Buffer.alloc(LIMITS.messageBytes + 1))],
     ['a second hello', 'BAD_FRAME', 1002, (peer) => peer.send([UP.hello, PROTOCOL_VERSION, {}])],
     ['bytes that are no append entries', 'BAD_FRAME', 1002, (peer) => peer.send([UP.append, Buffer.of(1, 2, 3)])],
+    [
+      'an append for a handle beyond its bound',
+      'BAD_FRAME',
+      1002,
+      (peer) =>
+        peer.send([UP.append, appendEntry({ sequence: 0, handle: LIMITS.handlesPerConnection }, [message('a')])]),
+    ],
     ['an append of no records', 'BAD_FRAME', 1002, (peer) => peer.send([UP.append, appendEntry({ sequence: 0 }, [])])],
   ]
 

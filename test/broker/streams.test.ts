@@ -44,6 +44,14 @@ describe('opening', () => {
     expect((await openStream(peer, 0)).stream).toMatchObject({ state: 'done', live: false })
   })
 
+  test('a repeat of what was no opening, of a stream that is not known, is STREAM_UNKNOWN', async () => {
+    const broker = await TestBroker.start()
+    const peer = await writer(broker, 'p')
+    await peer.append({ sequence: 0 }, message('one'))
+    expect(await codeOf(peer.ask(UP.openStream, 0, 0, 0, 's', 'create'))).toBe('STREAM_UNKNOWN')
+    expect(broker.log).toEqual([])
+  })
+
   test('continue takes a live stream over: the former writer is told and FENCED', async () => {
     const broker = await TestBroker.start()
     const [one, two] = [await writer(broker, 'one'), await writer(broker, 'two')]

@@ -4,8 +4,8 @@
  */
 
 import { type Broker, connect } from '../../client/index.ts'
+import { Random, seedOf } from '../random.ts'
 import { type AgentRole, type AgentsRole, told } from './messages.ts'
-import { Random, seedOf } from './random.ts'
 import { ShortTopics } from './short-topics.ts'
 import { Work } from './work.ts'
 

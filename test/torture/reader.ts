@@ -2,10 +2,10 @@
 
 import { type Broker, connect, isLitetopicError, type SessionRecord } from '../../client/index.ts'
 import { formatCursor, parseCursor } from '../../protocol/index.ts'
+import { Random, seedOf } from '../random.ts'
 import { digest, whatIs } from './content.ts'
 import { LedgerFile, readLedger, type SeenRecord, type TranscriptLine } from './ledger.ts'
 import { pause, type ReaderRole, type ReadersRole, told } from './messages.ts'
-import { Random, seedOf } from './random.ts'
 
 const { role, tell } = told<ReadersRole>()
 

@@ -4,9 +4,9 @@
  */
 
 import { type Broker, isLitetopicError, type Session } from '../../client/index.ts'
+import type { Random } from '../random.ts'
 import type { Journal } from './journal.ts'
 import { type AgentRole, pause } from './messages.ts'
-import type { Random } from './random.ts'
 
 export const SHORT_PREFIX = 'torture/short'
 export const SHORT_LINGER_MS = 1_500

@@ -1,10 +1,10 @@
 /** Keeps broker, agents and readers running, and kills them at random moments, until it is told that it is enough. */
 
 import { connect } from '../../client/index.ts'
+import { Random, seedOf } from '../random.ts'
 import { type Player, startAgents, startBrokerProcess, startReaders } from './cast.ts'
 import { type AgentRole, pause, type ReaderRole } from './messages.ts'
 import type { TortureOptions } from './options.ts'
-import { Random, seedOf } from './random.ts'
 
 const AGENT_PROCESSES = 4
 const READER_PROCESSES = 2

@@ -4,10 +4,10 @@
  */
 
 import type { Broker, Session, StreamWriter } from '../../client/index.ts'
+import type { Random } from '../random.ts'
 import { isBeginning, type Marked, partOf, piece, tokensIn, totalOf } from './content.ts'
 import { Journal } from './journal.ts'
 import { type AgentRole, pause } from './messages.ts'
-import type { Random } from './random.ts'
 
 const ENDS: readonly string[] = ['done', 'stopped', 'failed']
 /** Appends of one agent that may wait for their acknowledgement. */
