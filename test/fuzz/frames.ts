@@ -94,6 +94,47 @@ export function someRecords(random: Random): { bytes: Uint8Array; count: number 
   }
 }
 
+/** What a writer that knows the protocol sends: its attaches first, then appends that are in sequence as far as it can tell. */
+export class SoundWriter {
+  private readonly random: Random
+  private readonly producer: string
+  private readonly sequences: number[] = []
+
+  constructor(random: Random) {
+    this.random = random
+    this.producer = `w${random.between(0, 1_000_000)}`
+  }
+
+  attaches(): Uint8Array {
+    const frames: Uint8Array[] = []
+    for (let i = 0; i < HANDLES; i++) {
+      this.sequences.push(0)
+      const options = { producer: this.producer, policy: { lingerMs: 200 } }
+      frames.push(encodeFrame([UP.attach, i + 1, i, `fuzz/${this.random.between(0, 63)}`, options]))
+    }
+    return Buffer.concat(frames)
+  }
+
+  append(): Uint8Array {
+    const at = handle(this.random)
+    const records = new ByteWriter(64)
+    const count = this.random.between(1, 4)
+    for (let i = 0; i < count; i++) {
+      const name = id(this.random).slice(0, 255).replaceAll('\u0000', '0') || 'n'
+      const value: RecordData = { tag: 'text', value: 'x'.repeat(this.random.between(0, 500)) }
+      const kind = this.random.next()
+      if (kind < 0.6) writeMessage(records, value, i === 0 && kind < 0.1 ? { id: name } : undefined)
+      else if (kind < 0.8) writeContext(records, this.random.pick(['set', 'append', 'delete']), name, value)
+      else writeCheckpoint(records, name, value)
+    }
+    const out = new ByteWriter(64)
+    const sequence = this.sequences[at] ?? 0
+    this.sequences[at] = sequence + 1
+    writeAppendEntry(out, at, 0, sequence, -1, count, records.bytes, records.length)
+    return encodeFrame([UP.append, out.copy()])
+  }
+}
+
 function attachOptions(random: Random): object {
   return {
     create: maybe(random, () => random.chance(0.8)),

@@ -6,10 +6,20 @@
 import { connect as connectTcp, type Socket } from 'node:net'
 import { WebSocket } from 'ws'
 import { connect } from '../../client/index.ts'
-import { DOWN, type DownFrame, decodeDown, encodeFrame, isErrorCode, UP } from '../../protocol/index.ts'
+import {
+  type AckEntry,
+  ByteReader,
+  DOWN,
+  type DownFrame,
+  decodeDown,
+  encodeFrame,
+  isErrorCode,
+  readAckEntry,
+  UP,
+} from '../../protocol/index.ts'
 import { LiveBroker } from '../live/live-broker.ts'
 import { Random, seedOf } from '../random.ts'
-import { anyFrame, frameOf } from './frames.ts'
+import { anyFrame, frameOf, SoundWriter } from './frames.ts'
 import { mutate, noise } from './mutate.ts'
 
 const ATTACKERS = 8
@@ -28,6 +38,8 @@ const FAULTS: readonly string[] = ['INTERNAL', 'STORE_CORRUPT', 'STORE_UNAVAILAB
 export interface LiveOutcome {
   readonly frames: number
   readonly connections: number
+  /** Appends of the attackers that were acknowledged. */
+  readonly appends: number
   /** How often each code was told. */
   readonly codes: ReadonlyMap<string, number>
   /** What must not be, in words. */
@@ -39,6 +51,7 @@ export interface LiveOutcome {
 
 interface Tally {
   sent: number
+  appends: number
   connections: number
   readonly codes: Map<string, number>
   readonly wrong: string[]
@@ -50,7 +63,7 @@ export async function fuzzLive(
   progress: (sent: number) => void = () => undefined,
 ): Promise<LiveOutcome> {
   const live = await LiveBroker.start({ lingerMs: 500, residencyIdleMs: 500, quietMs: 500, streamGraceMs: 200 })
-  const tally: Tally = { sent: 0, connections: 0, codes: new Map(), wrong: [] }
+  const tally: Tally = { sent: 0, connections: 0, appends: 0, codes: new Map(), wrong: [] }
   try {
     const bystander = await Bystander.begin(live.url, tally.wrong)
     // What is compiled and cached once is no growth.
@@ -62,8 +75,8 @@ export async function fuzzLive(
     if (growthBytes > GROWTH_BYTES) tally.wrong.push(`the broker has grown by ${growthBytes} bytes`)
     if (!live.alive) tally.wrong.push('the broker is dead')
     for (const line of live.log) if (FAULTS.some((code) => line.includes(code))) tally.wrong.push(line)
-    const { sent, connections, codes, wrong } = tally
-    return { frames: sent, connections, codes, wrong, growthBytes, tokens }
+    const { sent, connections, appends, codes, wrong } = tally
+    return { frames: sent, connections, codes, wrong, growthBytes, tokens, appends }
   } catch (error) {
     throw new Error(`${error}; the broker logged: ${live.log.join('').slice(-2000)}`, { cause: error })
   } finally {
@@ -107,12 +120,14 @@ async function attack(url: string, random: Random, until: number, tally: Tally):
   if ((await within(Promise.race([opened, closed]), tally, 'a connection')) === null) return socket.terminate()
   tally.connections++
   if (random.chance(0.95)) socket.send(frameOf(UP.hello, random))
+  const writer = new SoundWriter(random)
+  if (random.chance(0.9)) socket.send(writer.attaches())
   for (let messages = random.between(1, 60); messages > 0 && tally.sent < until; messages--) {
     if (socket.readyState !== WebSocket.OPEN) break
     const said = new Promise<void>((resolve) => {
       answered = resolve
     })
-    const { bytes, frames } = message(random)
+    const { bytes, frames } = message(random, writer)
     socket.send(bytes)
     // Behind everything that can be answered, one frame that will be.
     socket.send(encodeFrame([UP.list, 1, 'none', {}]))
@@ -128,8 +143,9 @@ async function attack(url: string, random: Random, until: number, tally: Tally):
 }
 
 /** Frames in any order, of which some are mutated; a mutated one mostly comes last, as it mostly ends the connection. */
-function message(random: Random): { bytes: Uint8Array; frames: number } {
-  const frames = Array.from({ length: random.between(1, FRAMES_PER_MESSAGE) }, () => anyFrame(random))
+function message(random: Random, writer: SoundWriter): { bytes: Uint8Array; frames: number } {
+  const next = (): Uint8Array => (random.chance(0.3) ? writer.append() : anyFrame(random))
+  const frames = Array.from({ length: random.between(1, FRAMES_PER_MESSAGE) }, next)
   const kind = random.next()
   const last = frames.length - 1
   if (kind < 0.3) frames[last] = mutate(frames[last] as Uint8Array, random)
@@ -138,8 +154,10 @@ function message(random: Random): { bytes: Uint8Array; frames: number } {
 }
 
 /** What the broker says is well-formed, and every code in it is documented. */
-function hear(data: Buffer, { codes, wrong }: Tally): void {
+function hear(data: Buffer, tally: Tally): void {
+  const { codes, wrong } = tally
   for (const frame of understood(data, wrong)) {
+    if (frame[0] === DOWN.ack) tally.appends += acksIn(frame[1])
     let told: [code: string, message: string] | null = null
     if (frame[0] === DOWN.error || frame[0] === DOWN.subscriptionEnd) told = [frame[2], frame[3]]
     else if (frame[0] === DOWN.refuse) told = [frame[4], frame[5]]
@@ -148,6 +166,14 @@ function hear(data: Buffer, { codes, wrong }: Tally): void {
     codes.set(code, (codes.get(code) ?? 0) + 1)
     if (!isErrorCode(code) || FAULTS.includes(code)) wrong.push(`the broker said ${code}: ${text}`)
   }
+}
+
+function acksIn(bytes: Uint8Array): number {
+  const reader = new ByteReader(bytes)
+  const entry: AckEntry = { handle: 0, producerEpoch: 0, sequence: 0, base: 0 }
+  let count = 0
+  for (; !reader.done; count++) readAckEntry(reader, entry)
+  return count
 }
 
 function understood(data: Buffer, wrong: string[]): DownFrame[] {
@@ -251,7 +277,7 @@ class Bystander {
     this.over = true
     const count = await within(
       this.done,
-      { sent: 0, connections: 0, codes: new Map(), wrong: this.wrong },
+      { sent: 0, connections: 0, appends: 0, codes: new Map(), wrong: this.wrong },
       'its tokens',
     )
     return count ?? 0

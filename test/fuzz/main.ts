@@ -65,8 +65,10 @@ async function attackBroker(seed: number, frames: number): Promise<boolean> {
     told = sent
     console.log(`live: ${sent} frames`)
   })
-  const { connections, codes, wrong, growthBytes, tokens } = outcome
-  console.log(`live: ${outcome.frames} frames over ${connections} connections: ${counts(codes)}`)
+  const { connections, appends, codes, wrong, growthBytes, tokens } = outcome
+  console.log(
+    `live: ${outcome.frames} frames over ${connections} connections, ${appends} appends acknowledged: ${counts(codes)}`,
+  )
   console.log(`live: grown by ${Math.round(growthBytes / 1024)} KiB; a bystander streamed ${tokens} tokens`)
   for (const line of wrong) console.log(`WRONG: ${line}`)
   return wrong.length === 0
