@@ -163,7 +163,8 @@ describe('entries', () => {
     fc.constant(-1),
     uint53.filter((value) => value < Number.MAX_SAFE_INTEGER),
   )
-  const append = fc.record({ handle: uint53, producerEpoch: uint53, sequence: uint53, fence, list: records })
+  const handle = fc.nat(LIMITS.handlesPerConnection - 1)
+  const append = fc.record({ handle, producerEpoch: uint53, sequence: uint53, fence, list: records })
 
   it('of append come back, one behind the other', () => {
     fc.assert(
