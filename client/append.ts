@@ -1,6 +1,13 @@
 /** Stores records in one append, all or nothing. */
 
-import { type ByteWriter, LIMITS, type LitetopicError } from '../protocol/index.ts'
+import {
+  type ByteWriter,
+  LIMITS,
+  type LitetopicError,
+  type RecordData,
+  type RecordExtras,
+  writeMessage,
+} from '../protocol/index.ts'
 import type { Attachment } from './attachment.ts'
 import type { Operation, OperationOwner } from './operation.ts'
 import { bufferFull, type Stored } from './stream-writer.ts'
@@ -15,30 +22,53 @@ export function appendRecords(
   which: 'first' | 'last',
   write: (records: ByteWriter) => number,
 ): Promise<Stored> {
-  const owner = new PendingAppend(attachment, which)
-  const operation = attachment.operation(owner)
+  const append = new PendingAppend(attachment, which)
+  const operation = attachment.operation(append)
   operation.count = write(operation.records)
   checkAppendSize(operation.records.length)
-  const held = attachment.outbox.bytes
-  if (attachment.refusesWrites !== null) return Promise.reject(attachment.refusesWrites)
-  if (held > 0 && held + operation.records.length > LIMITS.sessionBufferMaxBytes)
-    return Promise.reject(bufferFull(held))
-  return new Promise((resolve, reject) => {
-    owner.resolve = resolve
-    owner.reject = reject
-    attachment.add(operation, false)
-  })
+  return append.send(operation)
+}
+
+/** Appends one message; null if it is more than one append holds. An abort takes it back if it has not been sent. */
+export function appendMessage(
+  attachment: Attachment,
+  data: RecordData,
+  extras: RecordExtras,
+  signal?: AbortSignal,
+): Promise<Stored> | null {
+  if (data.value.length > LIMITS.appendBytes) return null
+  const append = new PendingAppend(attachment, 'first')
+  const operation = attachment.operation(append)
+  operation.count = 1
+  writeMessage(operation.records, data, extras)
+  if (operation.records.length > LIMITS.appendBytes) return null
+  return append.send(operation, signal)
 }
 
 class PendingAppend implements OperationOwner {
-  resolve: (stored: Stored) => void = () => {}
-  reject: (error: LitetopicError) => void = () => {}
+  private resolve: (stored: Stored) => void = () => {}
+  private reject: (reason: unknown) => void = () => {}
   private readonly attachment: Attachment
   private readonly which: 'first' | 'last'
 
   constructor(attachment: Attachment, which: 'first' | 'last') {
     this.attachment = attachment
     this.which = which
+  }
+
+  send(operation: Operation, signal?: AbortSignal): Promise<Stored> {
+    const { attachment } = this
+    const held = attachment.outbox.bytes
+    if (attachment.refusesWrites !== null) return Promise.reject(attachment.refusesWrites)
+    if (held > 0 && held + operation.records.length > LIMITS.sessionBufferMaxBytes)
+      return Promise.reject(bufferFull(held))
+    if (signal?.aborted) return Promise.reject(signal.reason)
+    const stored = new Promise<Stored>((resolve, reject) => {
+      this.resolve = resolve
+      this.reject = reject
+      attachment.add(operation, false)
+    })
+    return signal === undefined ? stored : this.until(signal, stored)
   }
 
   sealed(): void {}
@@ -52,5 +82,14 @@ class PendingAppend implements OperationOwner {
 
   refused(_operation: Operation, error: LitetopicError): void {
     this.reject(error)
+  }
+
+  private until(signal: AbortSignal, stored: Promise<Stored>): Promise<Stored> {
+    const aborted = (): void => {
+      this.attachment.outbox.withdraw(this)
+      this.reject(signal.reason)
+    }
+    signal.addEventListener('abort', aborted)
+    return stored.finally(() => signal.removeEventListener('abort', aborted))
   }
 }

@@ -22,9 +22,10 @@ import type { Link } from './link.ts'
 import type { Operation, OperationOwner, SequencedRequest } from './operation.ts'
 import { Outbox } from './outbox.ts'
 import { isPassing, retryDelayMs } from './passing.ts'
+import { Promised } from './promised.ts'
 import { streamFenced, streamStopped, topicFenced, whyNotWritable } from './refusals.ts'
 import type { Attached } from './router.ts'
-import type { Subscription, SubscriptionHost } from './subscription.ts'
+import type { Companion, SubscriptionHost } from './subscription.ts'
 
 /** A stream writer, as its attachment sees it. */
 export interface Writing {
@@ -62,12 +63,12 @@ export class Attachment implements Attached, SubscriptionHost {
   // Made when they are needed: a client may have a million sessions, of which few do everything.
   private requests: RequestQueue | null = null
   private writers: Map<string, Writing> | null = null
-  private subscriptions: Set<Subscription<unknown>> | null = null
-  private opening: { resolve: () => void; reject: (error: LitetopicError) => void } | null = null
+  private companions: Set<Companion> | null = null
+  private opening: Promised<void> | null = null
   private lostMs = 0
   /** Of the store that it was attached to last. */
   private incarnation = ''
-  private room: { readonly promise: Promise<void>; readonly resolve: () => void } | null = null
+  private room: Promised<void> | null = null
   private retryTimer: unknown
 
   /** Throws LIMIT_EXCEEDED. */
@@ -81,11 +82,11 @@ export class Attachment implements Attached, SubscriptionHost {
 
   /** Resolves once attached, however long that takes. Rejects with the broker's refusal. */
   open(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.opening = { resolve, reject }
-      this.connection.want()
-      if (this.connection.isOpen) this.welcomed()
-    })
+    this.opening = new Promised()
+    const { promise } = this.opening
+    this.connection.want()
+    if (this.connection.isOpen) this.welcomed()
+    return promise
   }
 
   /** The cursor that reads on at `next`. */
@@ -142,11 +143,7 @@ export class Attachment implements Attached, SubscriptionHost {
   whenRoom(): Promise<void> {
     if (this.failure !== null || this.hasRoom) return Promise.resolve()
     if (this.room === null) {
-      let resolve = (): void => {}
-      const promise = new Promise<void>((done) => {
-        resolve = done
-      })
-      this.room = { promise, resolve }
+      this.room = new Promised()
       this.connection.waitForRoom(this)
     }
     return this.room.promise
@@ -176,17 +173,19 @@ export class Attachment implements Attached, SubscriptionHost {
     if (this.writers?.get(streamId) === writer) this.writers.delete(streamId)
   }
 
-  addSubscription(subscription: Subscription<unknown>): void {
-    this.subscriptions ??= new Set()
-    this.subscriptions.add(subscription)
+  addCompanion(companion: Companion): void {
+    this.companions ??= new Set()
+    this.companions.add(companion)
   }
 
-  removeSubscription(subscription: Subscription<unknown>): void {
-    this.subscriptions?.delete(subscription)
+  removeCompanion(companion: Companion): void {
+    this.companions?.delete(companion)
   }
 
-  drained(): Promise<LitetopicError | undefined> {
-    return this.outbox.drained()
+  async drained(): Promise<LitetopicError | undefined> {
+    const uploads = [...(this.companions ?? [])].map(({ settled }) => settled)
+    const outcomes = await Promise.all([this.outbox.drained(), ...uploads])
+    return outcomes.find((error) => error !== undefined)
   }
 
   /** Ends it here and frees the handle; the topic lives on. Resolves when the broker has let go of it, or cannot be asked. */
@@ -232,7 +231,7 @@ export class Attachment implements Attached, SubscriptionHost {
     this.attached = this.attaching = false
     this.connection.clock.clearTimeout(this.retryTimer)
     this.outbox.linkLost()
-    for (const subscription of this.subscriptions ?? []) subscription.lost()
+    for (const companion of this.companions ?? []) companion.lost()
   }
 
   flush(link: Link): void {
@@ -300,7 +299,7 @@ export class Attachment implements Attached, SubscriptionHost {
     for (const writer of [...(this.writers?.values() ?? [])]) writer.abort(error)
     this.outbox.fail(error)
     this.requests?.fail(error)
-    for (const subscription of [...(this.subscriptions ?? [])]) subscription.ended(error)
+    for (const companion of [...(this.companions ?? [])]) companion.ended(error)
     this.letIn()
   }
 
@@ -318,7 +317,7 @@ export class Attachment implements Attached, SubscriptionHost {
     if (!isFirst) this.outbox.attached(reply.producer, this.connection.clock.nowMs() - this.lostMs)
     this.opening?.resolve()
     this.opening = null
-    for (const subscription of this.subscriptions ?? []) subscription.attached()
+    for (const companion of this.companions ?? []) companion.attached()
     for (const [streamId, writer] of this.writers ?? []) this.askAbout(streamId, writer)
     this.requests?.resume()
     if (!this.outbox.empty) this.connection.mark(this)
@@ -333,6 +332,7 @@ export class Attachment implements Attached, SubscriptionHost {
     const error = topicFenced(this.name, fence)
     this.shutOut = error
     for (const writer of [...(this.writers?.values() ?? [])]) if (!writer.ending) writer.abort(error)
+    for (const companion of [...(this.companions ?? [])]) companion.shutOut?.(error)
     this.outbox.failUnsent(error)
     this.letIn()
   }

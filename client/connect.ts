@@ -13,6 +13,7 @@ import {
 import { Attachment } from './attachment.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { Connection } from './connection.ts'
+import { randomId } from './random-id.ts'
 import { type ConnectionState, RECONNECT_DEFAULTS, type ReconnectOptions } from './reconnect.ts'
 import type { StandardSchemaV1 } from './schema.ts'
 import { Session } from './session.ts'
@@ -87,8 +88,6 @@ export interface Broker extends AsyncDisposable {
 export function connect(url: string, options: ConnectOptions = {}): Broker {
   return new RemoteBroker(url, options)
 }
-
-const PRODUCER_BYTES = 16
 
 class RemoteBroker implements Broker {
   readonly url: string
@@ -170,12 +169,7 @@ function attachOptions<T>(options: SessionOptions<T>): AttachOptions {
     create,
     observe,
     exclusive,
-    producer: observe === true ? undefined : newProducerId(),
+    producer: observe === true ? undefined : randomId(),
     policy: hasPolicy ? policy : undefined,
   }
-}
-
-function newProducerId(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(PRODUCER_BYTES))
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
 }

@@ -35,6 +35,12 @@ export interface ConnectionSetup {
   readonly reconnect: ReconnectOptions
 }
 
+/** Something large, which is sent part by part so that everything else goes between its parts. */
+export interface PartSender {
+  /** Sends one part; false if there is no other to send now. */
+  sendPart(): boolean
+}
+
 /** While the network is behind, packing is tried again after this. */
 const CONGESTED_MS = 4
 
@@ -64,6 +70,9 @@ export class Connection {
   private dirty: Attached[] = []
   private scheduled = false
   private congested = false
+  /** Those with parts to send; the first one's turn is next. */
+  private senders: PartSender[] = []
+  private partsWait = false
   private readonly whenDropped: (() => void)[] = []
 
   constructor(setup: ConnectionSetup) {
@@ -115,6 +124,12 @@ export class Connection {
     if (attached.dirty) return
     attached.dirty = true
     this.dirty.push(attached)
+    this.schedule()
+  }
+
+  /** The sender has parts to send: it is called for one at a time, in turn with others and behind all else that waits. */
+  offerParts(sender: PartSender): void {
+    if (!this.senders.includes(sender)) this.senders.push(sender)
     this.schedule()
   }
 
@@ -199,6 +214,24 @@ export class Connection {
       }
     }
     link.send()
+    if (this.senders.length > 0) this.sendPart(link)
+  }
+
+  /** One part for each turn of the event loop, and none while the network is behind: tokens wait for one part at most. */
+  private sendPart(link: Link): void {
+    if (this.partsWait) return
+    if (!link.hasRoomForPart) {
+      this.partsWait = true
+      this.clock.setTimeout(() => {
+        this.partsWait = false
+        this.schedule()
+      }, CONGESTED_MS)
+      return
+    }
+    const sender = this.senders.shift()
+    if (sender?.sendPart() === true) this.senders.push(sender)
+    link.send()
+    if (this.senders.length > 0) this.schedule()
   }
 
   private apply(event: ReconnectEvent): void {
@@ -267,6 +300,7 @@ export class Connection {
   private dropped(error: LitetopicError): void {
     const wasOpen = this.reconnect.phase === 'open'
     this.lastError = error
+    this.senders = []
     this.router.exchanges.lost()
     if (this.isFinal(error, wasOpen)) {
       this.shut(error)

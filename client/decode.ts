@@ -3,24 +3,43 @@
 import {
   type BatchReader,
   contextOpName,
+  type DataTag,
   DEFAULT_PART,
   DELIVER_LIVE,
   FORM,
   formatCursor,
   KIND,
   LitetopicError,
+  type RecordParts,
   RecordWalker,
   type Run,
   readRun,
   readText,
   streamStateName,
   TAG,
+  tagName,
 } from '../protocol/index.ts'
-import type { SessionRecord, TokenRecord } from './records.ts'
+import type {
+  LargeMessageRecord,
+  LargeValue,
+  MessageRecord,
+  RecordPlace,
+  SessionRecord,
+  TokenRecord,
+} from './records.ts'
 import { decodeJson, decodeValue, type Value } from './values.ts'
 
 /** Checks and converts a message, or throws SCHEMA_INVALID. */
 export type Check<T> = (value: Value) => T
+
+/** Where a message is. */
+export interface MessagePlace {
+  readonly offset: number
+  readonly cursor: string
+}
+
+/** What reads the content of a large message. */
+export type OpenLarge<T> = (place: MessagePlace, tag: DataTag, parts: RecordParts) => LargeValue<T>
 
 /** The last two hex digits of a cursor; the rest stays the same for 256 records. */
 const LOW_DIGITS = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'))
@@ -29,6 +48,7 @@ export class RecordDecoder<T> {
   /** What is below this has been given out already. */
   position = 0
   private readonly check: Check<T> | null
+  private readonly openLarge: OpenLarge<T>
   private incarnation = ''
   private epoch = 0
   private cursorBase = -1
@@ -39,8 +59,9 @@ export class RecordDecoder<T> {
   private readonly streamId = new NameCache()
   private readonly part = new NameCache()
 
-  constructor(check: Check<T> | null) {
+  constructor(check: Check<T> | null, openLarge: OpenLarge<T>) {
     this.check = check
+    this.openLarge = openLarge
   }
 
   /** Of the cursors that are given out from now on. */
@@ -114,6 +135,7 @@ export class RecordDecoder<T> {
   private otherRecord(walker: RecordWalker, offset: number): SessionRecord<T> {
     const cursor = this.cursor(offset + 1)
     const place = { offset, lastOffset: offset, timeMs: this.batchTimeMs, cursor, live: this.batchLive }
+    if (walker.kind === KIND.message) return this.message(walker, place)
     const value = decodeValue(walker.recordData())
     const hasValue = walker.tag !== TAG.bytes || walker.dataTo > walker.dataFrom
     switch (walker.kind) {
@@ -126,8 +148,6 @@ export class RecordDecoder<T> {
         }
         return value instanceof Uint8Array ? { ...token, bytes: value, count: 1 } : { ...token, value, count: 1 }
       }
-      case KIND.message:
-        return { kind: 'message', ...place, value: this.message(value, place), ...walker.extras() }
       case KIND.context: {
         const op = contextOpName(walker.code)
         const named = { kind: 'context' as const, ...place, op, name: walker.name() }
@@ -147,15 +167,11 @@ export class RecordDecoder<T> {
     }
   }
 
-  private message(value: Value, place: { readonly offset: number; readonly cursor: string }): T {
-    if (this.check === null) return value as T
-    try {
-      return this.check(value)
-    } catch (error) {
-      if (!(error instanceof LitetopicError)) throw error
-      const details = { ...error.details, offset: place.offset, cursor: place.cursor }
-      throw new LitetopicError(error.code, `${error.message} (the message at offset ${place.offset})`, details)
-    }
+  private message(walker: RecordWalker, place: RecordPlace): MessageRecord<T> | LargeMessageRecord<T> {
+    const { parts, ...extras } = walker.extras() ?? {}
+    const message = { kind: 'message' as const, ...place, ...extras }
+    if (parts !== undefined) return { ...message, large: this.openLarge(place, tagName(walker.tag), parts) }
+    return { ...message, value: checked(this.check, decodeValue(walker.recordData()), place) }
   }
 
   private decodeRuns(batch: BatchReader, into: SessionRecord<T>[]): void {
@@ -194,6 +210,18 @@ export class RecordDecoder<T> {
       ...(sizes.length > 1 ? { sizes } : {}),
       ...(this.batchPrincipal === undefined ? {} : { principal: this.batchPrincipal }),
     }
+  }
+}
+
+/** The value as the schema has it. Throws SCHEMA_INVALID, which says where the message is. */
+export function checked<T>(check: Check<T> | null, value: Value, { offset, cursor }: MessagePlace): T {
+  if (check === null) return value as T
+  try {
+    return check(value)
+  } catch (error) {
+    if (!(error instanceof LitetopicError)) throw error
+    const details = { ...error.details, offset, cursor }
+    throw new LitetopicError(error.code, `${error.message} (the message at offset ${offset})`, details)
   }
 }
 

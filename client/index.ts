@@ -12,6 +12,7 @@ export {
   type StreamState,
   type TopicInfo,
 } from '../protocol/index.ts'
+export type { AppendOptions } from './append-large.ts'
 export type { Clock } from './clock.ts'
 export { type Broker, type ConnectOptions, connect, type ListOptions, type SessionOptions } from './connect.ts'
 export type { AsOf, Context } from './context.ts'
@@ -22,6 +23,11 @@ export type { ConnectionState, ReconnectOptions } from './reconnect.ts'
 export type {
   CheckpointRecord,
   ContextRecord,
+  LargeMessageRecord,
+  LargeProgress,
+  LargeReadOptions,
+  LargeStreamOptions,
+  LargeValue,
   MessageRecord,
   SessionRecord,
   StreamRecord,
@@ -29,7 +35,9 @@ export type {
 } from './records.ts'
 export type { Checkpoint, Resumed, ResumedStream, ResumeFrom } from './resume.ts'
 export type { StandardSchemaV1 } from './schema.ts'
-export type { AppendOptions, Session } from './session.ts'
+export type { Session } from './session.ts'
 export type { Socket, SocketEvents, SocketFactory } from './socket.ts'
+export type { BlobLike, ByteSource } from './source.ts'
 export type { Stored, StreamWriter, WriteOptions } from './stream-writer.ts'
+export type { AppendProgress } from './upload.ts'
 export type { Json, Value } from './values.ts'

@@ -83,6 +83,11 @@ export class Link {
     return this.socket.bufferedBytes > LIMITS.clientSocketBytes
   }
 
+  /** Is there little enough on its way that a part will not keep waiting what is written after it? */
+  get hasRoomForPart(): boolean {
+    return this.socket.bufferedBytes < LIMITS.partBytes
+  }
+
   /** Is there something that `send` would send? */
   get pending(): boolean {
     return this.out.length > 0

@@ -182,8 +182,8 @@ export class Outbox {
     if (known.producerEpoch <= this.producerEpoch && isBehind) this.renumber()
   }
 
-  /** Takes back what the owner wrote and was never sent; its owner is not told. Orders it belonged to fail with `error`. */
-  withdraw(owner: OperationOwner, error: LitetopicError): void {
+  /** Takes back what the owner wrote and was never sent; its owner is not told. Those who wait for it get `error`, if any. */
+  withdraw(owner: OperationOwner, error?: LitetopicError): void {
     for (let operation = this.head; operation !== null; ) {
       const next: Operation | null = operation.next
       if (operation.owner === owner && operation.sequence < 0) this.remove(operation, error)

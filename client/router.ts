@@ -38,6 +38,12 @@ export interface Attached {
   fail(error: LitetopicError): void
 }
 
+/** An upload, as a connection sees it. */
+export interface Granted {
+  /** The broker takes so many more of its parts; 0: none of those that it has not been sent yet. */
+  granted(parts: number): void
+}
+
 /** A subscription, as a connection sees it. */
 export interface Subscribed {
   deliver(batch: BatchReader, flags: number): void
@@ -54,6 +60,8 @@ export class Router {
   /** The last number is the probe's. */
   readonly subscriptions = new Slots<Subscribed>(LIMITS.subscriptionsPerConnection - 1, 'subscriptionsPerConnection')
   readonly exchanges = new ExchangeTable()
+  /** By their ids, which no two have. */
+  readonly uploads = new Map<string, Granted>()
   private readonly ack: AckEntry = { handle: 0, producerEpoch: 0, sequence: 0, base: 0 }
   private woken: Subscribed[] = []
 
@@ -79,6 +87,9 @@ export class Router {
         return
       case DOWN.notice:
         this.attachments.get(frame[1])?.notice(frame)
+        return
+      case DOWN.partGrant:
+        this.uploads.get(frame[2])?.granted(frame[3])
         return
     }
   }

@@ -17,6 +17,7 @@ import {
   writeMessage,
 } from '../protocol/index.ts'
 import { appendRecords } from './append.ts'
+import { type AppendOptions, appendSource, appendValue } from './append-large.ts'
 import type { Attachment } from './attachment.ts'
 import { Context } from './context.ts'
 import type { Check } from './decode.ts'
@@ -26,15 +27,9 @@ import { checkpointName, type Reader, type ReadOptions, readBatches, readRecords
 import type { SessionRecord } from './records.ts'
 import { type Checkpoint, checkpointOf, type Resumed, type ResumeFrom, resume } from './resume.ts'
 import { type StandardSchemaV1, validate } from './schema.ts'
+import { type ByteSource, isByteSource } from './source.ts'
 import type { Stored, StreamWriter } from './stream-writer.ts'
 import { encodeValue, type Value } from './values.ts'
-
-export interface AppendOptions {
-  /** Stored once per topic, whoever repeats it; the repeat gets the place of the first. */
-  readonly id?: string
-  /** W3C traceparent, which readers get with the record. */
-  readonly trace?: string
-}
 
 /**
  * Everything survives lost connections: what was written is sent again and stored once, readers go on where they were. All
@@ -77,20 +72,38 @@ export class Session<T = Value> implements AsyncDisposable {
 
   /**
    * Appends a message: a JSON value or bytes. Resolves when it is durable, with its offset. Throws at the call: BAD_VALUE for
-   * anything else, SCHEMA_INVALID, BAD_NAME for the id, LIMIT_EXCEEDED beyond 256 KiB. Rejects with BUFFER_FULL when too much
-   * waits already.
+   * anything else, SCHEMA_INVALID, BAD_NAME for the id. Rejects with BUFFER_FULL when too much waits already.
+   *
+   * One that is more than 256 KiB is uploaded first, in parts and through lost connections; it takes its place in the order when
+   * that is done. Bytes are read as they are uploaded: leave them unchanged until then. Rejects with LIMIT_EXCEEDED if it is larger
+   * than the broker takes (256 MiB), UPLOAD_UNKNOWN if the client was away for so long that the broker has deleted what was
+   * uploaded, and with the reason of the signal.
    */
-  append(value: T, options: AppendOptions = {}): Promise<Stored> {
-    return this.appendAll([value], options)
+  append(value: T, options?: AppendOptions): Promise<Stored>
+  /**
+   * Appends what a Blob, File, web stream or Readable gives, as bytes. Rejects with what the source throws, or BAD_VALUE if it gives
+   * anything but Uint8Arrays. What fits into one append becomes an ordinary message, unless the session has a schema, which is for
+   * values: then readers always get `large`.
+   */
+  append(source: ByteSource, options?: AppendOptions): Promise<Stored>
+  append(value: T | ByteSource, options: AppendOptions = {}): Promise<Stored> {
+    if (options.id !== undefined) checkId(options.id, 'record id')
+    if (isByteSource(value)) return appendSource(this.attachment, value, options, this.schema === undefined)
+    if (this.schema !== undefined) validate(this.schema, value)
+    return appendValue(this.attachment, value, options)
   }
 
-  /** Appends messages, all or none; the id goes with the first and stands for all. Else like `append`. */
-  appendAll(values: readonly T[], options: AppendOptions = {}): Promise<Stored> {
+  /**
+   * Appends messages, all or none; the id goes with the first and stands for all. Throws LIMIT_EXCEEDED if all of them are more than
+   * 256 KiB, else like `append`.
+   */
+  appendAll(values: readonly T[], options: Pick<AppendOptions, 'id' | 'trace'> = {}): Promise<Stored> {
     if (values.length === 0) throw new LitetopicError('BAD_REQUEST', 'an append of no records')
     if (options.id !== undefined) checkId(options.id, 'record id')
+    const { id, trace } = options
     return appendRecords(this.attachment, 'first', (records) => {
       values.forEach((value, i) => {
-        const extras: RecordExtras | undefined = i === 0 ? options : undefined
+        const extras: RecordExtras | undefined = i === 0 ? { id, trace } : undefined
         writeMessage(records, this.encode(value), extras)
       })
       return values.length

@@ -17,23 +17,35 @@ import {
   type ResumeOutcome,
   UP,
 } from '../protocol/index.ts'
-import type { Connection } from './connection.ts'
 import { type Check, RecordDecoder } from './decode.ts'
 import type { Exchange } from './exchange.ts'
+import { type LargeHost, StoredLarge } from './large.ts'
 import type { SessionRecord } from './records.ts'
 import type { Subscribed } from './router.ts'
 
+/** What goes with an attachment from one connection to the next. */
+export interface Companion {
+  /** The handle is attached on the present connection. */
+  attached(): void
+  /** The connection is gone. */
+  lost(): void
+  /** The session is over, for this reason. */
+  ended(error: LitetopicError): void
+  /** The session may write no more, for this reason. */
+  shutOut?(error: LitetopicError): void
+  /** Of what is being written: resolves when it is stored or has failed, with the error if it has. */
+  readonly settled?: Promise<LitetopicError | undefined>
+}
+
 /** Where a subscription is at home. */
-export interface SubscriptionHost {
-  readonly connection: Connection
-  readonly handle: number
+export interface SubscriptionHost extends LargeHost {
   readonly epoch: number
   /** Can requests that need the handle be sent now? */
   readonly attached: boolean
   /** Why it is over, or null. */
   readonly failure: LitetopicError | null
-  addSubscription(subscription: Subscription<unknown>): void
-  removeSubscription(subscription: Subscription<unknown>): void
+  addCompanion(companion: Companion): void
+  removeCompanion(companion: Companion): void
 }
 
 export interface SubscriptionOptions {
@@ -51,7 +63,7 @@ const OUTCOMES: { readonly [code in ErrorCode]?: ResumeOutcome } = {
   DIVERGED: 'diverged',
 }
 
-export class Subscription<T> implements Subscribed {
+export class Subscription<T> implements Subscribed, Companion {
   private readonly host: SubscriptionHost
   private readonly from: FromInfo
   private readonly options: SubscriptionOptions
@@ -82,11 +94,11 @@ export class Subscription<T> implements Subscribed {
     this.host = host
     this.from = from
     this.options = options
-    this.decoder = new RecordDecoder(check)
+    this.decoder = new RecordDecoder(check, (place, tag, parts) => new StoredLarge(host, place, tag, parts, check))
     this.wake = wake
     if (host.failure !== null) throw this.withOutcome(host.failure)
     this.number = host.connection.router.subscriptions.add(this)
-    host.addSubscription(this as Subscription<unknown>)
+    host.addCompanion(this)
     if (host.attached) this.attached()
   }
 
@@ -157,14 +169,12 @@ export class Subscription<T> implements Subscribed {
     this.wake()
   }
 
-  /** The handle is attached on the present connection. */
   attached(): void {
     if (this.stage !== 'unasked') return
     this.stage = 'asked'
     this.host.connection.exchange(this.subscribe())
   }
 
-  /** The connection is gone. */
   lost(): void {
     if (this.stage !== 'over') this.stage = 'unasked'
   }
@@ -238,7 +248,7 @@ export class Subscription<T> implements Subscribed {
     const isKnown = unsubscribe && this.stage !== 'unasked' && host.attached
     this.stage = 'over'
     this.failure = error
-    host.removeSubscription(this as Subscription<unknown>)
+    host.removeCompanion(this)
     const { subscriptions } = host.connection.router
     if (!isKnown) {
       subscriptions.remove(this.number)

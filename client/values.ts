@@ -16,13 +16,14 @@ const JSON_DEPTH = 200
  * functions, NaN, Date, Map, class instances; LIMIT_EXCEEDED beyond what one append holds.
  */
 export function encodeValue(value: unknown): RecordData {
-  if (value instanceof Uint8Array) {
-    checkAppendSize(value.length)
-    return { tag: 'bytes', value }
-  }
-  const text = encodeJson(value)
-  checkAppendSize(text.length)
-  return { tag: 'json', value: text }
+  const data = encodeAny(value)
+  checkAppendSize(data.value.length)
+  return data
+}
+
+/** The same, of any size. */
+export function encodeAny(value: unknown): RecordData {
+  return value instanceof Uint8Array ? { tag: 'bytes', value } : { tag: 'json', value: encodeJson(value) }
 }
 
 /** The JSON text of a JSON value. Throws BAD_VALUE for anything else, bytes too. */
@@ -37,12 +38,12 @@ export function decodeValue(data: RecordData): Value {
   return data.tag === 'text' ? data.value : decodeJson(data.value)
 }
 
-/** Throws BAD_VALUE for what is not JSON, which a broker does not let through. */
+/** Throws BAD_VALUE for what is not JSON, which a broker lets through only in bytes and in large messages. */
 export function decodeJson(text: string): Json {
   try {
     return JSON.parse(text) as Json
   } catch (cause) {
-    throw new LitetopicError('BAD_VALUE', 'data tagged as JSON that is not JSON', {}, cause)
+    throw new LitetopicError('BAD_VALUE', 'data read as JSON that is not JSON', {}, cause)
   }
 }
 

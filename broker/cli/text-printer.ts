@@ -1,7 +1,7 @@
 /** A topic as text: tokens verbatim on standard output, and everything about them as notes on standard error. */
 
 import type { SessionRecord } from '../../client/index.ts'
-import { jsonLine, write } from './output.ts'
+import { formatBytes, jsonLine, write } from './output.ts'
 
 /** One follows one topic. A topic that holds a single part of a single stream gives exactly its text. */
 export class TextPrinter {
@@ -14,6 +14,7 @@ export class TextPrinter {
       case 'token':
         return this.#token(record)
       case 'message':
+        if (record.large) return this.#note(`large message, ${formatBytes(record.large.size)} ${record.large.tag}`)
         await this.#turnTo('message')
         return this.#write(typeof record.value === 'string' ? `${record.value}\n` : jsonLine(record.value))
       case 'stream':

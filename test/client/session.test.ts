@@ -1,7 +1,14 @@
 /** What a session sends and what becomes of it, against a peer by script. */
 
 import { afterEach, beforeEach, describe, expect, expectTypeOf, it } from 'vitest'
-import { type Broker, connect, type SessionRecord, type StandardSchemaV1, type Value } from '../../client/index.ts'
+import {
+  type Broker,
+  type ByteSource,
+  connect,
+  type SessionRecord,
+  type StandardSchemaV1,
+  type Value,
+} from '../../client/index.ts'
 import { LIMITS, UP } from '../../protocol/index.ts'
 import { Peer } from './peer.ts'
 import { VirtualClock } from './virtual-clock.ts'
@@ -98,12 +105,14 @@ describe('appending', () => {
     expect((await peer.takeAppends())[0]?.records).toEqual(['1:{"b":1}'])
   })
 
-  it('throws LIMIT_EXCEEDED at the call beyond what one append holds, and BAD_NAME for an id that is none', async () => {
+  it('throws LIMIT_EXCEEDED at the call for several messages beyond what one append holds, and BAD_NAME for an id that is none', async () => {
     const session = await broker.session('a')
-    expect(() => session.append('x'.repeat(LIMITS.appendBytes))).toThrow(
-      expect.objectContaining({ code: 'LIMIT_EXCEEDED' }),
-    )
-    expect(() => session.append('é'.repeat(LIMITS.appendBytes / 2))).toThrow(
+    for (const size of [LIMITS.appendBytes, LIMITS.appendBytes - 10]) {
+      expect(() => session.appendAll(['x', 'x'.repeat(size)])).toThrow(
+        expect.objectContaining({ code: 'LIMIT_EXCEEDED', details: expect.objectContaining({ limit: 'appendBytes' }) }),
+      )
+    }
+    expect(() => session.appendAll(['é'.repeat(LIMITS.appendBytes / 2)])).toThrow(
       expect.objectContaining({ code: 'LIMIT_EXCEEDED' }),
     )
     expect(() => session.append('x', { id: '' })).toThrow(expect.objectContaining({ code: 'BAD_NAME' }))
@@ -333,12 +342,12 @@ describe('a schema', () => {
 
   it('gives the session its type', async () => {
     const session = await broker.session('a', { schema: chatSchema })
-    expectTypeOf(session.append).parameter(0).toEqualTypeOf<Chat>()
+    expectTypeOf(session.append).parameter(0).toEqualTypeOf<Chat | ByteSource>()
     type Read = Awaited<ReturnType<ReturnType<typeof session.records>['next']>>
     expectTypeOf<Read>().toEqualTypeOf<IteratorResult<SessionRecord<Chat>, undefined>>()
     const plain = await broker.session<Chat>('b')
-    expectTypeOf(plain.append).parameter(0).toEqualTypeOf<Chat>()
+    expectTypeOf(plain.append).parameter(0).toEqualTypeOf<Chat | ByteSource>()
     const untyped = await broker.session('c')
-    expectTypeOf(untyped.append).parameter(0).toEqualTypeOf<Value>()
+    expectTypeOf(untyped.append).parameter(0).toEqualTypeOf<Value | ByteSource>()
   })
 })

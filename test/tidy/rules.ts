@@ -26,6 +26,7 @@ const MORE_INDEXES: readonly string[] = ['client/demo/index.ts']
 export const PACKAGES: Readonly<Record<string, readonly RegExp[]>> = {
   level: [/^storage\/leveldb\//],
   msgpackr: [/^protocol\//],
+  '@noble/hashes': [/^client\/hash-browser\.ts$/],
   commander: [/^broker\/cli\//],
   ws: [/^broker\/ws\//, /^client\/websocket[^/]*\.ts$/],
 }
@@ -34,7 +35,7 @@ export const PACKAGES: Readonly<Record<string, readonly RegExp[]>> = {
 const CLOCKS = [/(^|\/)clock\.ts$/, /^client\/demo\//, /^broker\/cli\//, /^bench\//, /^test\//]
 
 /** Files of protocol/ and client/ that never reach a browser. */
-const NODE_ONLY = [/^client\/websocket[^/]*\.ts$/, /^client\/demo\//]
+const NODE_ONLY = [/^client\/websocket[^/]*\.ts$/, /^client\/hash\.ts$/, /^client\/demo\//]
 
 const top = (path: string): string => path.split('/')[0] as string
 const isTest = (source: Source): boolean => top(source.path) === 'test'
