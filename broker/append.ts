@@ -8,12 +8,15 @@ import {
   asLitetopicError,
   ByteReader,
   ByteWriter,
+  type DataTag,
   KIND,
   LitetopicError,
   type RecordData,
+  type RecordParts,
   RecordWalker,
   type StreamState as StreamStateName,
   streamStateName,
+  tagName,
   writeStream,
 } from '../protocol/index.ts'
 import { findRecordId, findStream, type StreamState } from '../storage/index.ts'
@@ -34,6 +37,8 @@ interface Inspection {
   ends: string | null
   /** Set when the entry's fence names no open stream: the stream that its tokens are of. */
   unwritable: string | null
+  /** Its first record is a large message. */
+  large: { readonly parts: RecordParts; readonly tag: DataTag } | null
 }
 
 /** Appends the entry whose records lie in `bytes`. The client hears of it by an ack or a refusal. */
@@ -65,7 +70,7 @@ function appendNow(
       return
     }
     const found = inspect(attachment.topic, entry, bytes)
-    if (found.unwritable === null && found.id === undefined) {
+    if (found.unwritable === null && found.id === undefined && found.large === null) {
       store(context, attachment, entry, bytes, verdict, found)
       return
     }
@@ -126,7 +131,8 @@ async function storeAfterLookup(
   const { topic } = attachment
   const { table } = context.shard.store
   // A repeat is a repeat, whatever has become of its stream since.
-  const offset = found.id === undefined ? null : await findRecordId(table, topic.state, found.id)
+  const own = found.large === null ? null : await context.uploads.committed(topic, found.large.parts.uploadId)
+  const offset = own ?? (found.id === undefined ? null : await findRecordId(table, topic.state, found.id))
   if (offset === null && found.unwritable !== null) {
     throw refusal(topic.name, found.unwritable, await findStream(table, topic.state, found.unwritable))
   }
@@ -134,9 +140,12 @@ async function storeAfterLookup(
   const verdict = admit(context, attachment, entry.producerEpoch, entry.sequence)
   if (verdict.kind !== 'next') throw new LitetopicError('INTERNAL', 'an append was overtaken in its turn')
   if (offset === null) {
+    const upload = found.large && context.uploads.whole(attachment, found.large.parts, found.large.tag)
     store(context, attachment, entry, bytes, verdict, found)
+    if (upload !== null) context.uploads.forget(upload)
     return
   }
+  if (found.large !== null && own === null) context.uploads.discard(attachment, found.large.parts.uploadId)
   beginProducer(context, attachment, entry.producerEpoch, verdict)
   const { shard, clock } = context
   const item = new RepeatItem(attachment, entry.producerEpoch, entry.sequence, offset)
@@ -190,15 +199,17 @@ function admitAppend(
   found: Inspection,
 ): void {
   const size = entry.to - entry.from
+  const content = found.large?.parts.size ?? 0
   admitMessages(scopes, bytes, entry.from, entry.to)
-  if (found.ends === null || entry.count > 1) admitStored(scopes, size)
+  for (const scope of scopes) scope.check('messageBytes', content)
+  if (found.ends === null || entry.count > 1) admitStored(scopes, size + content)
   admitRate(scopes, entry.count, size, clock.monotonicMs())
 }
 
 /** Checks every record of an entry against its shape, its tag and its stream. Throws BAD_FRAME, BAD_VALUE, BAD_REQUEST. */
 function inspect(topic: Topic, entry: AppendEntry, bytes: Uint8Array): Inspection {
   const walker = new RecordWalker(new ByteReader(bytes, entry.from, entry.to))
-  const found: Inspection = { effects: false, id: undefined, ends: null, unwritable: null }
+  const found: Inspection = { effects: false, id: undefined, ends: null, unwritable: null, large: null }
   const stream = entry.fence < 0 ? null : writableStream(topic.state, entry.fence)
   let count = 0
   for (; walker.next(); count++) {
@@ -208,8 +219,11 @@ function inspect(topic: Topic, entry: AppendEntry, bytes: Uint8Array): Inspectio
     const extras = walker.extras()
     const id = extras?.id
     if (extras?.parts !== undefined) {
-      const { uploadId } = extras.parts
-      throw new LitetopicError('UPLOAD_UNKNOWN', `topic ${topic.name} has no upload ${uploadId}`, { uploadId })
+      if (count > 0 || walker.kind !== KIND.message) {
+        throw new LitetopicError('BAD_REQUEST', 'only a message that is the first record of its append may be large')
+      }
+      found.large = { parts: extras.parts, tag: tagName(walker.tag) }
+      found.effects = true
     }
     if (id !== undefined && count === 0) found.id = id
     if (id !== undefined && count > 0) {

@@ -41,6 +41,8 @@ export interface BrokerOptions {
   readonly residencyIdleMs?: number
   /** Idle time after which journal and disk space are given back. Default 10 s. */
   readonly quietMs?: number
+  /** The largest message, which travels in parts, in bytes. Default 256 MiB. */
+  readonly maxMessageBytes?: number
   readonly clock?: Clock
   /** A store to use instead of a data directory. */
   readonly store?: Store

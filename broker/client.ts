@@ -29,6 +29,10 @@ export interface Client {
   deliver(subscription: number, flags: number, bytes: Uint8Array, from: number, to: number): void
   endSubscription(subscription: number, error: LitetopicError): void
   notice(handle: number, event: NoticeEvent, facts: NoticeFacts): void
+  /** It may send so many more parts of an upload; 0 takes grants back. */
+  grantParts(handle: number, uploadId: string, parts: number): void
+  /** Ends the connection at once. */
+  cut(): void
   /** Calls back once when the client is not clogged any more. */
   whenUnclogged(resume: () => void): void
 }

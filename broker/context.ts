@@ -9,6 +9,7 @@ import { type EffectivePolicy, effectivePolicy, type PolicyTable } from './polic
 import type { Registry } from './registry.ts'
 import type { Scopes } from './scopes.ts'
 import type { Topic } from './topic.ts'
+import type { Uploads } from './uploads.ts'
 
 export interface Context {
   readonly shard: Shard<CommitItem>
@@ -16,6 +17,7 @@ export interface Context {
   readonly registry: Registry
   readonly policies: PolicyTable
   readonly scopes: Scopes
+  readonly uploads: Uploads
   /** After a writer's connection dropped, how long its streams wait before they are lost. */
   readonly streamGraceMs: number
   /** How long a resident topic that nobody uses stays in memory. */

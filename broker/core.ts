@@ -15,6 +15,7 @@ import { Quiet } from './quiet.ts'
 import { Reclaimer } from './reclaim.ts'
 import { Registry } from './registry.ts'
 import { Scopes } from './scopes.ts'
+import { Uploads } from './uploads.ts'
 
 export interface CoreOptions {
   readonly clock: Clock
@@ -24,6 +25,7 @@ export interface CoreOptions {
   readonly streamGraceMs?: number
   readonly residencyIdleMs?: number
   readonly quietMs?: number
+  readonly maxMessageBytes?: number
   /** Told, in one line, of what an operator should know. */
   readonly log: (line: string) => void
   /** Publishers that were paused may go on, if it is not `overloaded` any more. */
@@ -65,10 +67,13 @@ export class Core {
       truncated: relieved,
       flushFailed: unavailable,
     })
+    const registry = new Registry(shard, clock)
+    const maxMessageBytes = options.maxMessageBytes ?? LIMITS.largeMessageBytes
     const context: Context = {
       shard,
       clock,
-      registry: new Registry(shard, clock),
+      registry,
+      uploads: new Uploads({ shard, registry, clock, maxMessageBytes, report }),
       policies,
       scopes: new Scopes(limits, clock),
       streamGraceMs: options.streamGraceMs ?? LIMITS.streamGraceMs,
@@ -76,7 +81,7 @@ export class Core {
       report,
     }
     const reclaimer = new Reclaimer(context)
-    context.registry.onResident = (topic) => reclaimer.resident(topic)
+    registry.onResident = (topic) => reclaimer.resident(topic)
     const quiet = new Quiet(shard, clock, options.quietMs ?? LIMITS.quietMs, unavailable)
     return new Core(context, reclaimer, quiet)
   }
@@ -84,6 +89,7 @@ export class Core {
   /** Looks after what was live when the broker stopped. */
   start(): void {
     void this.reclaimer.start()
+    void this.context.uploads.start()
     // A journal that is nearly full from before would pause publishers, and nothing would be committed that wakes it.
     this.context.shard.wakeFlusher()
     this.quiet.touch()
@@ -107,7 +113,7 @@ export class Core {
 
   /** Does nothing more of its own accord, and resolves when it does nothing any more. Idempotent. */
   async stop(): Promise<void> {
-    await Promise.all([this.quiet.stop(), this.reclaimer.stop()])
+    await Promise.all([this.quiet.stop(), this.reclaimer.stop(), this.context.uploads.stop()])
   }
 
   /** Stores what is acknowledged, and closes the store. */

@@ -27,6 +27,7 @@ import { CallbackItem } from './committer.ts'
 import { allCommitted, type Context, policyOf, whenTrue } from './context.ts'
 import { checkpoints, contextEntries, description, list } from './describe.ts'
 import { releaseFence, takeFence, tellFenced } from './fencing.ts'
+import { type Fetched, Fetches, type FetchRequest } from './fetch.ts'
 import { endedError, judgeCursor } from './outcomes.ts'
 import { lingerInfo, policyInfo, storedPolicy } from './policy.ts'
 import { positionOf } from './positions.ts'
@@ -38,16 +39,20 @@ import { adoptStreams, type OpenRequest, openStream, stopStreams } from './strea
 import { Subscription } from './subscription.ts'
 import { Attachment, type Topic } from './topic.ts'
 import { type TrimRequest, trim } from './trim.ts'
+import type { PartFrame } from './upload.ts'
+import type { UploadRequest } from './uploads.ts'
 
 type Reply<R extends RequestType> = Promise<ReplyOf<R>>
 
 export class Operations {
   private readonly context: Context
   private readonly reclaimer: Reclaimer
+  private readonly fetches: Fetches
 
   constructor(context: Context, reclaimer: Reclaimer) {
     this.context = context
     this.reclaimer = reclaimer
+    this.fetches = new Fetches(context)
   }
 
   /**
@@ -97,11 +102,12 @@ export class Operations {
     whenTrue(this.context, error, tell)
   }
 
-  /** Ends the attachment and its subscriptions. */
+  /** Ends the attachment, its subscriptions, and its part in uploads. */
   detach(attachment: Attachment): void {
     if (attachment.detached) return
     attachment.detached = true
     for (const subscription of attachment.subscriptions ?? []) subscription.close(null)
+    for (const upload of attachment.uploads ?? []) upload.leave()
     attachment.topic.remove(attachment)
     leave(attachment.scopes, 'attachments')
     this.reclaimer.detached(attachment)
@@ -173,6 +179,27 @@ export class Operations {
     attachment.subscriptions.add(subscription)
     const { firstOffset, committedTo } = topic.state
     return { subscription, reply: { next: position, firstOffset, nextOffset: committedTo } }
+  }
+
+  /** Begins an upload or goes on with it. `uploadBegun` is to be called behind the reply. */
+  upload(attachment: Attachment, request: UploadRequest): Reply<typeof UP.upload> {
+    return this.context.uploads.begin(attachment, request)
+  }
+
+  uploadBegun(attachment: Attachment, uploadId: string): void {
+    this.context.uploads.begun(attachment, uploadId)
+  }
+
+  part(attachment: Attachment, frame: PartFrame): Reply<typeof UP.part> {
+    return this.context.uploads.part(attachment, frame)
+  }
+
+  abandon(attachment: Attachment, uploadId: string): Reply<typeof UP.abandon> {
+    return this.context.uploads.abandon(attachment, uploadId)
+  }
+
+  fetch(attachment: Attachment, request: FetchRequest): Promise<Fetched> {
+    return this.fetches.fetch(attachment, request)
   }
 
   async resume(attachment: Attachment, request: ResumeRequest): Reply<typeof UP.resume> {

@@ -8,6 +8,7 @@ import {
   LitetopicError,
   parseCursor,
   type RecordData,
+  type RecordParts,
   RecordWalker,
 } from '../protocol/index.ts'
 import { findCheckpoint } from '../storage/index.ts'
@@ -61,13 +62,15 @@ export async function readRecord(
   context: Context,
   topic: Topic,
   offset: number,
-): Promise<{ name: string; data: RecordData; timeMs: number }> {
+): Promise<{ name: string; data: RecordData; timeMs: number; parts: RecordParts | undefined }> {
   const batch = new BatchReader(new ByteReader(await readBatches(context, topic, offset)))
   while (batch.advance()) {
     if (batch.next <= offset) continue
     const walker = new RecordWalker(batch.content())
     for (let at = batch.base; walker.next(); at++) {
-      if (at === offset) return { name: walker.name(), data: walker.recordData(), timeMs: batch.timeMs }
+      if (at !== offset) continue
+      const parts = walker.parts()
+      return { name: walker.name(), data: walker.recordData(), timeMs: batch.timeMs, parts }
     }
   }
   if (offset < topic.state.firstOffset) throw endedError(topic, 'trimmed', context.shard.incarnation)

@@ -123,6 +123,7 @@ export class Reclaimer {
       }, reject)
       shard.delete(topic.state, tell)
       topic.ended = gone
+      this.context.uploads.topicEnded(topic)
       registry.remove(topic)
       this.forget(topic)
     })

@@ -16,6 +16,12 @@ export interface Reader {
   close(error: LitetopicError | null): void
 }
 
+/** An upload, as its attachment sees it. */
+export interface Sending {
+  /** Nobody sends it any more. */
+  leave(): void
+}
+
 /** One client's use of a topic, under a handle of the client's choosing. */
 export class Attachment {
   readonly client: Client
@@ -33,6 +39,7 @@ export class Attachment {
   /** Ids of the streams it writes. */
   writes: Set<string> | null = null
   subscriptions: Set<Reader> | null = null
+  uploads: Set<Sending> | null = null
   /** What of its client, topic and prefixes is bound, and counts what it does. */
   readonly scopes: readonly Scope[]
 

@@ -24,6 +24,9 @@ const PACKED_HEADER_BYTES = 7
 /** A packed frame, and a message, are sent at about this size. */
 const SEND_BYTES = 512 * 1024
 
+/** A frame as large as this is a message of its own, and not copied into one. */
+const OWN_MESSAGE_BYTES = 64 * 1024
+
 /** What a writer of packed frames keeps while its connection is idle. */
 const KEPT_BYTES = 4096
 
@@ -83,6 +86,9 @@ export class Connection implements Client {
   private dirty = false
   private closing = false
   private waiting: (() => void)[] = []
+  /** To be called when the socket has taken what is queued; and all that were not called yet. */
+  private takers: (() => void)[] = []
+  private readonly untaken = new Set<() => void>()
   private paused = false
   /** Has it just sent what goes into the journal? Then it waits while the journal has no room; others do not. */
   private publishes = false
@@ -104,6 +110,7 @@ export class Connection implements Client {
     socket.on('close', () => {
       this.closing = true
       owner.closed(this)
+      this.tellTaken([...this.untaken])
     })
     // A broken socket is followed by its close; ws itself answers what violates the WebSocket protocol.
     socket.on('error', () => undefined)
@@ -130,6 +137,21 @@ export class Connection implements Client {
     }
     this.sealPacked()
     this.push(frame)
+  }
+
+  /** Answers a request, and calls `taken` once when the socket has taken the answer, or never will. */
+  transfer(request: number, value: unknown, taken: () => void): void {
+    this.untaken.add(taken)
+    if (this.closing) {
+      this.tellTaken([taken])
+      return
+    }
+    this.takers.push(taken)
+    this.reply(request, value)
+  }
+
+  grantParts(handle: number, uploadId: string, parts: number): void {
+    this.send([DOWN.partGrant, handle, uploadId, parts])
   }
 
   begun(bytes: number): void {
@@ -197,16 +219,20 @@ export class Connection implements Client {
   flush(): void {
     this.dirty = false
     this.sealPacked()
-    const { queue } = this
+    const { queue, takers } = this
     this.queue = []
+    this.takers = []
     this.queuedBytes = 0
     let first = 0
     let bytes = 0
     for (let i = 0; i < queue.length; i++) {
-      bytes += (queue[i] as Uint8Array).length
+      const frame = queue[i] as Uint8Array
+      bytes += frame.length
       const following = queue[i + 1]?.length ?? Number.POSITIVE_INFINITY
-      if (bytes + following <= SEND_BYTES) continue
-      this.transmit(i === first ? (queue[i] as Uint8Array) : Buffer.concat(queue.slice(first, i + 1), bytes))
+      const isAlone = Math.max(frame.length, following) >= OWN_MESSAGE_BYTES
+      if (bytes + following <= SEND_BYTES && !isAlone) continue
+      const message = i === first ? frame : Buffer.concat(queue.slice(first, i + 1), bytes)
+      this.transmit(message, i + 1 === queue.length ? takers : [])
       first = i + 1
       bytes = 0
     }
@@ -241,6 +267,10 @@ export class Connection implements Client {
 
   terminate(): void {
     this.socket.terminate()
+  }
+
+  cut(): void {
+    this.terminate()
   }
 
   private receive(data: Buffer, isBinary: boolean): void {
@@ -313,8 +343,13 @@ export class Connection implements Client {
     this.queuedBytes += frame.length
   }
 
-  private transmit(message: Uint8Array): void {
+  private tellTaken(takers: readonly (() => void)[]): void {
+    for (const taken of takers) if (this.untaken.delete(taken)) taken()
+  }
+
+  private transmit(message: Uint8Array, takers: readonly (() => void)[]): void {
     this.socket.send(message, () => {
+      this.tellTaken(takers)
       if (this.paused) this.goOn()
       if (this.waiting.length === 0 || this.clogged) return
       const waiting = this.waiting

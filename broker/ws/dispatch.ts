@@ -18,6 +18,7 @@ import {
 import type { Operations } from '../operations.ts'
 import type { Subscription } from '../subscription.ts'
 import type { Attachment } from '../topic.ts'
+import { tooManyParts } from '../upload.ts'
 import type { Connection } from './connection.ts'
 
 /** Frames for a handle whose attach is under way wait in its list, in order. */
@@ -144,10 +145,16 @@ export class Peer {
         this.answer(request, operations.list(frame[2], frame[3]))
         return
       case UP.upload:
+        this.withHandle(frame[2], request, (at) => this.upload(at, frame))
+        return
       case UP.part:
+        this.part(frame)
+        return
       case UP.abandon:
+        this.withHandle(frame[2], request, (at) => this.answer(request, operations.abandon(at, frame[3])))
+        return
       case UP.fetch:
-        this.connection.fail(request, new LitetopicError('BAD_REQUEST', 'this broker does not take large messages yet'))
+        this.withHandle(frame[2], request, (at) => this.fetch(at, frame))
         return
       case UP.delete:
         this.answer(request, operations.delete(frame[2], frame[3]))
@@ -267,6 +274,31 @@ export class Peer {
     if (slot === undefined) return
     if (slot.subscription === null) slot.credit += bytes
     else slot.subscription.grant(bytes, LIMITS.creditMaxBytes)
+  }
+
+  private upload(attachment: Attachment, [, request, , uploadId, options]: Up<typeof UP.upload>): void {
+    const sent = (): void => this.operations.uploadBegun(attachment, uploadId)
+    this.answer(request, this.operations.upload(attachment, { uploadId, ...options }), { sent })
+  }
+
+  /** There is no grant before the handle is attached: a part is never kept until then. */
+  private part([, request, handle, uploadId, index, crc, bytes]: Up<typeof UP.part>): void {
+    const found = this.handles.get(handle)
+    if (found === undefined) this.connection.fail(request, unknownHandle(handle))
+    else if (Array.isArray(found)) this.connection.fail(request, tooManyParts(uploadId))
+    else this.answer(request, this.operations.part(found, { uploadId, index, crc, bytes }))
+  }
+
+  private fetch(attachment: Attachment, [, request, , offset, from, maxBytes]: Up<typeof UP.fetch>): void {
+    this.connection.begun(REQUEST_BYTES)
+    this.operations
+      .fetch(attachment, { offset, from, maxBytes })
+      .then(
+        ({ reply, taken }) => this.connection.transfer(request, reply, taken),
+        (error: unknown) => this.connection.fail(request, asLitetopicError(error)),
+      )
+      .finally(() => this.connection.ended(REQUEST_BYTES))
+      .catch((error: unknown) => this.connection.fail(0, asLitetopicError(error)))
   }
 
   private append(bytes: Uint8Array): void {

@@ -33,7 +33,12 @@ afterEach(async () => {
 describe('a connection that cannot go on is told why and closed', () => {
   const cases: [string, string, number, (peer: Peer) => void][] = [
     ['a frame type of no version', 'UNKNOWN_FRAME', 1002, (peer) => peer.send([60, 1] as unknown as UpFrame)],
-    ['a part of a large message', 'UNKNOWN_FRAME', 1002, (peer) => peer.send([24, 1] as unknown as UpFrame)],
+    [
+      'one kept for more about large messages',
+      'UNKNOWN_FRAME',
+      1002,
+      (peer) => peer.send([28, 1] as unknown as UpFrame),
+    ],
     ['a frame of the wrong shape', 'BAD_FRAME', 1002, (peer) => peer.send([UP.list, 1, 7] as unknown as UpFrame)],
     ['a frame that is no array', 'BAD_FRAME', 1002, (peer) => peer.sendBytes(pack({ type: 1 }))],
     ['bytes that are not msgpack', 'BAD_FRAME', 1002, (peer) => peer.sendBytes(Buffer.of(0xc1, 0xff))],

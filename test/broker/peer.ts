@@ -53,6 +53,10 @@ export class Peer {
   readonly errors: Refusal[] = []
   goaway: { reason: string; minDelayMs: number; maxDelayMs: number } | null = null
   closeCode: number | null = null
+  /** Types of all frames that came, in order. */
+  readonly order: number[] = []
+  /** Parts granted and not used, by upload. */
+  readonly grants = new Map<string, number>()
   /** What the broker did that it must not. */
   private fault: unknown = null
   private readonly requests = new Map<number, Waiter>()
@@ -210,7 +214,11 @@ export class Peer {
   }
 
   private receive(frame: DownFrame): void {
+    this.order.push(frame[0])
     switch (frame[0]) {
+      case DOWN.partGrant:
+        this.grants.set(frame[2], frame[3] === 0 ? 0 : (this.grants.get(frame[2]) ?? 0) + frame[3])
+        break
       case DOWN.welcome:
         this.welcome = frame[2]
         break
