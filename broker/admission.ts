@@ -10,6 +10,10 @@ export function admitAttachment(scopes: readonly Scope[]): void {
   for (const scope of scopes) scope.check('attachments', scope.attachments + 1)
 }
 
+export function admitTopic(scopes: readonly Scope[]): void {
+  for (const scope of scopes) if (scope.stored !== null) scope.check('topics', (scope.stored.topics ?? 0) + 1)
+}
+
 /** Counts what was admitted. */
 export function enter(scopes: readonly Scope[], what: 'attachments' | 'subscriptions'): void {
   for (const scope of scopes) scope[what]++

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { DEFAULT_HOST, DEFAULT_PORT, LIMITS, LitetopicError, WEBSOCKET_PATH } from '../protocol/index.ts'
 import { type Durability, MemoryDisk, openLevelStore, openMemoryStore, type Store } from '../storage/index.ts'
 import { type Clock, systemClock } from './clock.ts'
-import { Core } from './core.ts'
+import { Core, type CoreStats } from './core.ts'
 import { type LimitOptions, limitTable, type PrefixLimits } from './limits.ts'
 import { policyTable } from './policy.ts'
 import { Hub, type Transport } from './ws/hub.ts'
@@ -59,7 +59,7 @@ export interface Broker {
   readonly port: number
   readonly dataDir: string | null
   /** Topics in memory, connections, and how full the journal is (1 is full). */
-  stats(): { residentTopics: number; connections: number; journalFullness: number; reclaimed: number }
+  stats(): CoreStats & { readonly connections: number }
   /** Tells clients, stores what is acknowledged, and closes. Idempotent. */
   close(): Promise<void>
 }

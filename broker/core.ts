@@ -8,7 +8,7 @@ import { Shard, type Store } from '../storage/index.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import type { Context } from './context.ts'
-import type { LimitTable } from './limits.ts'
+import { countedPrefixes, type LimitTable } from './limits.ts'
 import { Operations } from './operations.ts'
 import { effectivePolicy, type PolicyTable } from './policy.ts'
 import { Quiet } from './quiet.ts'
@@ -30,6 +30,16 @@ export interface CoreOptions {
   readonly log: (line: string) => void
   /** Publishers that were paused may go on, if it is not `overloaded` any more. */
   readonly relieved: () => void
+}
+
+export interface CoreStats {
+  readonly residentTopics: number
+  /** 1 is full. */
+  readonly journalFullness: number
+  /** Topics reclaimed since the start. */
+  readonly reclaimed: number
+  /** What is stored below each prefix that bounds it; not `counted` yet if it is still being counted. */
+  readonly usage: Readonly<Record<string, { topics: number; bytes: number; counted: boolean }>>
 }
 
 export class Core {
@@ -69,13 +79,15 @@ export class Core {
     })
     const registry = new Registry(shard, clock)
     const maxMessageBytes = options.maxMessageBytes ?? LIMITS.largeMessageBytes
+    const { usage } = shard
+    await usage.watch(countedPrefixes(limits))
     const context: Context = {
       shard,
       clock,
       registry,
       uploads: new Uploads({ shard, registry, clock, maxMessageBytes, report }),
       policies,
-      scopes: new Scopes(limits, clock),
+      scopes: new Scopes(limits, clock, usage.watched),
       streamGraceMs: options.streamGraceMs ?? LIMITS.streamGraceMs,
       residencyIdleMs: options.residencyIdleMs ?? LIMITS.residencyIdleMs,
       report,
@@ -90,6 +102,7 @@ export class Core {
   start(): void {
     void this.reclaimer.start()
     void this.context.uploads.start()
+    void this.context.shard.countUsage()
     // A journal that is nearly full from before would pause publishers, and nothing would be committed that wakes it.
     this.context.shard.wakeFlusher()
     this.quiet.touch()
@@ -106,9 +119,17 @@ export class Core {
     return log.uncommittedBytes > LIMITS.uncommittedBytes || log.fullness > LIMITS.journalPauseShare
   }
 
-  stats(): { residentTopics: number; journalFullness: number; reclaimed: number } {
+  stats(): CoreStats {
     const { registry, shard } = this.context
-    return { residentTopics: registry.size, journalFullness: shard.log.fullness, reclaimed: this.reclaimer.reclaimed }
+    const usage = [...shard.usage.watched].map(
+      ([prefix, { topics, bytes, whole }]) => [prefix, { topics, bytes, counted: whole }] as const,
+    )
+    return {
+      residentTopics: registry.size,
+      journalFullness: shard.log.fullness,
+      reclaimed: this.reclaimer.reclaimed,
+      usage: Object.fromEntries(usage),
+    }
   }
 
   /** Does nothing more of its own accord, and resolves when it does nothing any more. Idempotent. */

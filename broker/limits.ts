@@ -27,7 +27,10 @@ export interface TopicLimits extends CommonLimits {
   readonly bytes?: number
 }
 
-export type PrefixLimits = CommonLimits
+export interface PrefixLimits extends TopicLimits {
+  /** That exist, in memory or not. */
+  readonly topics?: number
+}
 
 export interface LimitOptions {
   readonly connection?: ConnectionLimits
@@ -42,6 +45,7 @@ const ADVICE = {
   recordsPerSecond: 'send it again later',
   bytesPerSecond: 'send it again later',
   bytes: 'trim or delete what is not needed',
+  topics: 'delete those that are not needed, or wait until they are reclaimed',
 } as const
 
 export type LimitName = keyof typeof ADVICE
@@ -65,6 +69,7 @@ const COMMON: readonly LimitName[] = [
   'bytesPerSecond',
 ]
 const OF_TOPIC: readonly LimitName[] = [...COMMON, 'bytes']
+const OF_PREFIX: readonly LimitName[] = [...OF_TOPIC, 'topics']
 
 /** Checks what is configured. Throws BAD_NAME or BAD_REQUEST. */
 export function limitTable(
@@ -77,7 +82,7 @@ export function limitTable(
   checkFrameBytes(frameBytes)
   const table = new Map<string, Bounds>()
   for (const [prefix, { limits }] of Object.entries(prefixes)) {
-    const bounds = boundsOf(limits ?? {}, COMMON, `policies[${JSON.stringify(prefix)}].limits`)
+    const bounds = boundsOf(limits ?? {}, OF_PREFIX, `policies[${JSON.stringify(prefix)}].limits`)
     if (bounds !== null) table.set(checkPrefix(prefix), bounds)
   }
   return {
@@ -86,6 +91,13 @@ export function limitTable(
     topic: boundsOf(topic, OF_TOPIC, 'limits.topic'),
     prefixes: table,
   }
+}
+
+/** The prefixes that bound what is stored below them. */
+export function countedPrefixes({ prefixes }: LimitTable): string[] {
+  return [...prefixes]
+    .filter(([, { topics, bytes }]) => Number.isFinite(Math.min(topics, bytes)))
+    .map(([prefix]) => prefix)
 }
 
 /** What is told to a client that is over a bound. */

@@ -20,7 +20,7 @@ import {
   type UP,
 } from '../protocol/index.ts'
 import { findStream } from '../storage/index.ts'
-import { admitAttachment, admitSubscription, enter, leave } from './admission.ts'
+import { admitAttachment, admitSubscription, admitTopic, enter, leave } from './admission.ts'
 import { append } from './append.ts'
 import type { Client } from './client.ts'
 import { CallbackItem } from './committer.ts'
@@ -77,8 +77,10 @@ export class Operations {
       if (found === null && !mayCreate) throw missing(name, options)
       if (found !== null && (options.epoch ?? found.state.epoch) !== found.state.epoch) throw recreated(found)
       if (found !== null && options.cursor !== undefined) checkShared(this.context, found, options.cursor)
-      admitAttachment(scopes.of(client, found ?? name))
-      const topic = found ?? registry.add(shard.create(name, clock.wallMs(), policy, null))
+      const bounds = scopes.of(client, found ?? name)
+      admitAttachment(bounds)
+      if (found === null) admitTopic(bounds)
+      const topic = found ?? registry.add(shard.create(name, clock.wallMs(), policy, null, client.principal ?? null))
       const attachment = this.attachTo(topic, client, handle, options)
       return { attachment, reply: this.attachReply(attachment, found === null) }
     })

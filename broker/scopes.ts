@@ -12,6 +12,7 @@ import { Rate } from './rate.ts'
 /** What is stored in a scope. */
 export interface Stored {
   readonly bytes: number
+  readonly topics?: number
 }
 
 export class Scope {
@@ -75,11 +76,12 @@ export class Scopes {
   private readonly connections = new WeakMap<Client, Scope>()
   private readonly topics = new WeakMap<LimitedTopic, Scope>()
 
-  constructor(table: LimitTable, clock: Clock) {
+  /** `stored`: what is counted below each prefix that bounds it. */
+  constructor(table: LimitTable, clock: Clock, stored: ReadonlyMap<string, Stored>) {
     this.table = table
     this.clock = clock
     for (const [prefix, bounds] of table.prefixes) {
-      this.prefixes.set(prefix, new Scope('prefix', prefix, bounds, null, clock))
+      this.prefixes.set(prefix, new Scope('prefix', prefix, bounds, stored.get(prefix) ?? null, clock))
     }
   }
 

@@ -4,7 +4,7 @@
  */
 
 import { asLitetopicError, BatchReader, ByteReader, LitetopicError, type ReplyOf, type UP } from '../protocol/index.ts'
-import { contentBytes, SEAL_BYTES, type TopicState } from '../storage/index.ts'
+import { hasLarge, SEAL_BYTES, storedBytes, type TopicState } from '../storage/index.ts'
 import { admit, beginProducer } from './append.ts'
 import { CallbackItem } from './committer.ts'
 import { type Context, policyOf } from './context.ts'
@@ -14,6 +14,8 @@ import type { Attachment, Topic } from './topic.ts'
 import { inTurn } from './turns.ts'
 
 const CHUNKS_PER_STEP = 64
+/** A trim looks only at chunks that it cuts off, and few more. */
+const CHUNKS_PER_TRIM_STEP = 8
 
 export interface TrimRequest {
   readonly producerEpoch: number
@@ -108,19 +110,48 @@ function firstOpenOffset(state: TopicState): number {
   return first
 }
 
-/** Bytes of the chunks that lie wholly before an offset. */
-async function freedBytes(context: Context, state: TopicState, firstOffset: number): Promise<number> {
-  let bytes = 0
+/** Bytes of the batches that a trim to an offset leaves no record of: in chunks, and in memory behind them. */
+async function freedBytes({ shard }: Context, state: TopicState, firstOffset: number): Promise<number> {
   let from = state.firstOffset
-  while (from < Math.min(firstOffset, state.chunkedTo)) {
-    const chunks = await context.shard.chunks(state, from, firstOffset, CHUNKS_PER_STEP)
-    if (chunks.length === 0) break
-    for (const { value } of chunks) {
-      bytes += chunkBytes(state, value)
-      from = lastBatch(value).next
+  let bytes = 0
+  while (from < firstOffset) {
+    const before = from
+    for (const batches of await batchesFrom(shard, state, from)) {
+      const counted = countBatches(state, batches, from, firstOffset)
+      bytes += counted.bytes
+      from = counted.next
     }
+    if (from === before) break
   }
   return bytes
+}
+
+/** Some of the log from the batch that holds an offset on. */
+async function batchesFrom(shard: Context['shard'], state: TopicState, from: number): Promise<Uint8Array[]> {
+  const memory = shard.readMemory(state, from)
+  if (memory !== null) return [memory]
+  const chunks = await shard.chunks(state, from, state.chunkedTo, CHUNKS_PER_TRIM_STEP)
+  return chunks.map(({ value }) => value.subarray(SEAL_BYTES))
+}
+
+/** Bytes of the batches that end behind `from` and not behind `to`, and where the last of them ends. */
+function countBatches(
+  state: TopicState,
+  batches: Uint8Array,
+  from: number,
+  to: number,
+): { bytes: number; next: number } {
+  const batch = new BatchReader(new ByteReader(batches))
+  const mayBeLarge = hasLarge(state)
+  let next = from
+  let bytes = 0
+  while (batch.advance() && batch.next <= to) {
+    // Chunks may overlap, with other bounds, where a flush was cut off.
+    if (batch.next <= next) continue
+    bytes += storedBytes(batch, mayBeLarge)
+    next = batch.next
+  }
+  return { bytes, next }
 }
 
 function exceeds(context: Context, topic: Topic): boolean {
@@ -155,16 +186,11 @@ async function retentionCut(context: Context, topic: Topic): Promise<Cut> {
       const { next, timeMs } = lastBatch(value)
       const isTooMuch = state.bytes - cut.bytes > maxBytes || state.nextOffset - cut.firstOffset > maxRecords
       if (next > bound || !(isTooMuch || timeMs < oldestMs)) return { ...cut, oldestMs: timeMs }
+      cut.bytes += countBatches(state, value.subarray(SEAL_BYTES), cut.firstOffset, next).bytes
       cut.firstOffset = next
-      cut.bytes += chunkBytes(state, value)
     }
     if (chunks.length < CHUNKS_PER_STEP) return cut
   }
-}
-
-/** What a topic loses with a chunk: its batches, and the content of large messages. */
-function chunkBytes(state: TopicState, chunk: Uint8Array): number {
-  return chunk.length - SEAL_BYTES + contentBytes(state, chunk.subarray(SEAL_BYTES))
 }
 
 function lastBatch(chunk: Uint8Array): { next: number; timeMs: number } {

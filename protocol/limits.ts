@@ -95,6 +95,8 @@ export const LIMITS = {
   lingerMs: 3_600_000,
   /** How long open readers hold a topic after its last append. */
   maxReaderHoldMs: 86_400_000,
+  /** Counters of first segments of names, or of principals, that are kept in memory though nothing of theirs is to be flushed. */
+  usageCounters: 10_000,
   /** A resident topic with no attachment and no operation for this long leaves memory. */
   residencyIdleMs: 10_000,
   /** Idle time after which the journal is flushed, truncated and the store compacted. */

@@ -7,7 +7,7 @@ import { ByteWriter, FORM, invariant, LIMITS, LitetopicError, pack, writeBatchHe
 import { APPEND_EFFECTS, ENTRY_HEADER_BYTES, OPERATION, type OperationBody, writeEntryHeader } from './operations.ts'
 import { SLAB_BYTES, type Slabs } from './slabs.ts'
 import type { Journal } from './store.ts'
-import { EPOCHS_PER_COMMIT, type TopicState } from './topic-state.ts'
+import { EPOCHS_PER_COMMIT, type TopicState, topicExtra } from './topic-state.ts'
 
 /** Entries handed to the store at once. */
 const ENTRIES_PER_APPEND = 4
@@ -235,7 +235,7 @@ export class CommitLog<Item> {
   }
 
   private introduce(state: TopicState): void {
-    this.put('introduce', pack([state.epoch, state.name]))
+    this.put('introduce', pack([state.epoch, state.name, topicExtra(state)]))
     const gathering = this.gathering
     invariant(gathering !== null, 'an entry is gathering')
     gathering.operations++

@@ -7,11 +7,13 @@
 
 import { asLitetopicError, LIMITS, type LitetopicError } from '../protocol/index.ts'
 import type { CommitLog } from './commit-log.ts'
+import type { Counter } from './counter.ts'
 import { Fifo } from './fifo.ts'
 import { type AnyTopic, Graves, isLazy, type LazyTopic } from './graves.ts'
 import { type Snapshot, settle, takeSnapshot } from './snapshot.ts'
 import type { Table, TableChange } from './store.ts'
 import type { TopicState } from './topic-state.ts'
+import type { Usage } from './usage.ts'
 
 /** From this share of the journal's budget on, the oldest topics are flushed without being asked. */
 const PRESSURE = 0.5
@@ -37,6 +39,7 @@ export interface FlusherListener {
 export class Flusher {
   private readonly log: CommitLog<unknown>
   private readonly table: Table
+  private readonly usage: Usage
   private readonly listener: FlusherListener
   /** Topics in the order in which they became dirty. An entry is stale when its topic has been flushed since. */
   private readonly queue = new Fifo<Dirty>()
@@ -56,13 +59,17 @@ export class Flusher {
   private target = 0
   private queueTurn = false
   private truncatedTo = 0
+  /** The truncation that the next commit makes durable, and up to where one is that was. */
+  private forgetting: { readonly upTo: number; readonly since: number } | null = null
+  private forgotten = 0
   private running: Promise<void> | null = null
   private rounds: (() => void)[] = []
   private stopped = false
 
-  constructor(log: CommitLog<unknown>, table: Table, listener: FlusherListener) {
+  constructor(log: CommitLog<unknown>, table: Table, usage: Usage, listener: FlusherListener) {
     this.log = log
     this.table = table
+    this.usage = usage
     this.listener = listener
   }
 
@@ -164,17 +171,20 @@ export class Flusher {
   private async flushSome(): Promise<void> {
     const snapshots: Snapshot[] = []
     const changes: TableChange[] = []
+    const counters = new Set<Counter>()
     this.inFlightSince = this.oldest()
     for (let topics = 0, bytes = 0; topics < LIMITS.flushTopics && bytes < LIMITS.flushBytes; topics++) {
       const topic = this.next()
       if (topic === null) break
-      const snapshot = await this.prepare(topic, changes)
+      const snapshot = await this.prepare(topic, changes, counters)
       if (snapshot === null) continue
       snapshots.push(snapshot)
       bytes += snapshot.bytes
     }
+    const counted = await this.count(counters)
     await this.log.whenDurable(this.inFlightUpTo)
-    if (changes.length > 0) await this.table.write(changes)
+    if (counted.length + changes.length > 0) await this.table.write([...counted, ...changes])
+    this.usage.settle()
     const buried = this.graves.buried()
     for (const snapshot of snapshots) this.finish(snapshot)
     this.inFlightSince = 0
@@ -183,11 +193,12 @@ export class Flusher {
   }
 
   /** Takes a snapshot of the topic, and adds its changes; before it, what deleted topics of its name have left. */
-  private async prepare(topic: AnyTopic, changes: TableChange[]): Promise<Snapshot | null> {
+  private async prepare(topic: AnyTopic, changes: TableChange[], counters: Set<Counter>): Promise<Snapshot | null> {
     let state: TopicState | null
     try {
       state = isLazy(topic) ? await topic.load() : topic
-      while (this.graves.isOpen(topic.name)) await this.graves.bury(topic.name, changes)
+      const told = (grave: AnyTopic): void => this.usage.touch(grave, counters)
+      while (this.graves.isOpen(topic.name)) await this.graves.bury(topic.name, changes, told)
     } catch (error) {
       this.aside.set(topic, isLazy(topic) ? topic.since : topic.dirtySince || this.log.number)
       this.listener.flushFailed(asLitetopicError(error))
@@ -195,6 +206,7 @@ export class Flusher {
     }
     // Nothing may be awaited from here on: the topic could be deleted, and its grave be overlooked.
     this.inFlightUpTo = this.log.newest
+    this.usage.touch(topic, counters)
     if (state === null || state.deleted || this.underWay.has(state) || isClean(state)) return null
     const asOf = { commit: this.log.number, operations: this.log.index }
     const snapshot = takeSnapshot(state, this.log.slabs, asOf, this.listener.lingerMs(state))
@@ -202,6 +214,20 @@ export class Flusher {
     this.working.set(state.name, state)
     for (const change of snapshot.changes) changes.push(change)
     return snapshot
+  }
+
+  /**
+   * What stores the counters of the topics in this flush. It is written before their heads, and as of a later point: what of
+   * the journal a counter may still need is then named in it, and kept, because of a topic that has not been flushed since.
+   */
+  private async count(counters: Set<Counter>): Promise<TableChange[]> {
+    await this.usage.load(counters)
+    this.inFlightUpTo = this.log.newest
+    if (this.forgetting !== null && this.forgetting.since <= this.log.durable) {
+      this.forgotten = this.forgetting.upTo
+      this.forgetting = null
+    }
+    return this.usage.changes(counters, { commit: this.log.number, operations: this.log.index }, this.forgotten)
   }
 
   private finish(snapshot: Snapshot): void {
@@ -253,6 +279,7 @@ export class Flusher {
     if (upTo <= this.truncatedTo) return
     this.truncatedTo = upTo
     await this.log.truncate(upTo)
+    this.forgetting ??= { upTo, since: this.log.newest + 1 }
     this.listener.truncated()
   }
 }

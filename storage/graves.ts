@@ -12,6 +12,7 @@ import type { TopicState } from './topic-state.ts'
 export interface LazyTopic {
   readonly name: string
   readonly epoch: number
+  readonly principal: string | null
   /** Number of the oldest commit that names it. */
   readonly since: number
   /** Its state once it is loaded. */
@@ -63,13 +64,14 @@ export class Graves {
   }
 
   /**
-   * Adds the changes that remove the deleted topics of that name from the table. `buried` is to be called once they are
-   * durable. Rejects with STORE_CORRUPT.
+   * Adds the changes that remove the deleted topics of that name from the table, and tells of each. `buried` is to be called
+   * once they are durable. Rejects with STORE_CORRUPT.
    */
-  async bury(name: string, changes: TableChange[]): Promise<void> {
+  async bury(name: string, changes: TableChange[], told: (topic: AnyTopic) => void): Promise<void> {
     for (let grave = this.next(name); grave !== undefined; grave = this.next(name)) {
       const state = isLazy(grave) ? await grave.load() : grave
       this.underWay.add(grave)
+      told(grave)
       if (state === null) continue
       state.dirtySince = 0
       addBurial(state, changes)

@@ -5,9 +5,16 @@
 
 import { LitetopicError, pack, unpack } from '../protocol/index.ts'
 import { headKey } from './keys.ts'
-import type { TopicPolicy } from './operations.ts'
+import type { TopicExtra, TopicPolicy } from './operations.ts'
 import { seal, unseal } from './seal.ts'
-import { countsOf, type ProducerState, type StreamState, type TableCounts, TopicState } from './topic-state.ts'
+import {
+  countsOf,
+  type ProducerState,
+  type StreamState,
+  type TableCounts,
+  TopicState,
+  topicExtra,
+} from './topic-state.ts'
 
 export const HEAD_FORMAT = 1
 export const FLAG = { closed: 1, tableUsed: 2, openStreams: 4 } as const
@@ -56,10 +63,11 @@ type PackedHead = [
   openStreams: PackedStream[] | null,
   counts: [ids: number, streams: number, context: number, checkpoints: number, large?: number] | null,
   inline: Uint8Array | null,
-  /** Content type, time to live, expiry, fork parent: kept for what comes. */
-  extra: { branches?: PackedBranch[] } | null,
+  /** Room for content type, time to live, expiry, fork parent. */
+  extra: HeadExtra | null,
 ]
 type PackedBranch = [incarnation: string, next: number]
+type HeadExtra = TopicExtra & { readonly branches?: PackedBranch[] }
 
 /** The value for the topic's head, whose key it is sealed with. */
 export function encodeHead(key: Uint8Array, state: TopicState, plan: HeadPlan): Buffer {
@@ -88,7 +96,7 @@ export function encodeHead(key: Uint8Array, state: TopicState, plan: HeadPlan): 
     packStreams(state),
     counts === null ? null : packCounts(counts),
     plan.inline,
-    state.branches === null ? null : { branches: state.branches.map(({ incarnation, next }) => [incarnation, next]) },
+    headExtra(state),
   ]
   return seal(key, pack(head))
 }
@@ -100,7 +108,7 @@ export function decodeHead(name: string, value: Uint8Array): { state: TopicState
     throw new LitetopicError('STORE_CORRUPT', `the head of topic ${name} has format ${head[0]}, unknown here`)
   }
   const [, epoch, commit, operations, flags, createdMs, lastAppendMs, firstOffset, chunkedTo, nextOffset] = head
-  const state = new TopicState(name, epoch, createdMs, head[14])
+  const state = new TopicState(name, epoch, createdMs, head[14], head[19]?.principal ?? null)
   state.lastAppendMs = lastAppendMs
   state.firstOffset = firstOffset
   state.chunkedTo = chunkedTo
@@ -136,6 +144,12 @@ export function packStream(stream: StreamState): PackedStream {
 export function streamOf(packed: unknown): StreamState {
   const [streamId, state, openOffset, fence, lastOffset, detail, writerSlot] = packed as PackedStream
   return { streamId, state: state as StreamState['state'], openOffset, fence, lastOffset, detail, writerSlot }
+}
+
+function headExtra(state: TopicState): HeadExtra | null {
+  const extra = topicExtra(state)
+  if (state.branches === null) return extra
+  return { ...extra, branches: state.branches.map(({ incarnation, next }) => [incarnation, next]) }
 }
 
 /** The last one is there only for topics that have had one. */

@@ -1,7 +1,6 @@
 /** Where topics are kept: stores (LevelDB, memory) and, on any of them, a shard of topics. */
 
 export type { ShardAppend } from './commit-log.ts'
-export { contentBytes } from './content-bytes.ts'
 export { addBranch, beginHistory, copySnapshot } from './copy.ts'
 export { openLevelStore } from './leveldb/level-store.ts'
 export { contextNames, findCheckpoint, findContext, findRecordId, findStream, listCheckpoints } from './lookups.ts'
@@ -22,5 +21,6 @@ export type {
   TableEntry,
   TableScan,
 } from './store.ts'
+export { hasLarge, storedBytes } from './stored-bytes.ts'
 export type { StoredTimer } from './timers.ts'
 export type { Branch, CheckpointEntry, ContextVersion, ProducerState, StreamState, TopicState } from './topic-state.ts'

@@ -133,6 +133,12 @@ export function timersUntil(dueMs: number): TableRange {
   return { gte: timerKey(0, 0), lt: timerKey(dueMs + 1, 0) }
 }
 
+/** Of all topics, of those with a first segment, or of those that a principal created. */
+export function usageKey(of: 'total' | 'segment' | 'principal', name: string): Buffer {
+  const kind = { total: 0, segment: 1, principal: 2 }[of]
+  return Buffer.concat([Buffer.of(INDEX.usage, kind), Buffer.from(name)])
+}
+
 export function garbageKey(epoch: number): Buffer {
   return numbersKey(INDEX.garbage, epoch)
 }

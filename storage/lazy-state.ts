@@ -9,6 +9,7 @@ import type { TopicState } from './topic-state.ts'
 export class LazyState implements LazyTopic {
   readonly name: string
   readonly epoch: number
+  readonly principal: string | null
   readonly since: number
   state: TopicState | null = null
   private readonly topic: Unloaded
@@ -21,6 +22,7 @@ export class LazyState implements LazyTopic {
   constructor(topic: Unloaded, table: Table, slabs: Slabs, loaded: (state: TopicState | null) => void) {
     this.name = topic.name
     this.epoch = topic.epoch
+    this.principal = topic.principal
     this.since = topic.since
     this.topic = topic
     this.table = table

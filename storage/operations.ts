@@ -40,12 +40,17 @@ export interface TopicPolicy {
   readonly maxAgeMs?: number | null
 }
 
+/** What a topic has from its creation on, if it has anything; room for more. */
+export interface TopicExtra {
+  readonly principal?: string
+}
+
 /** The operations that are not appends, as msgpack arrays. */
 export interface OperationBody {
   /** Room is kept for a content type, a fork's parent and the like in `extra`. */
-  create: [epoch: number, name: string, createdMs: number, policy: TopicPolicy | null, extra: null]
+  create: [epoch: number, name: string, createdMs: number, policy: TopicPolicy | null, extra: TopicExtra | null]
   /** Names a topic in the journal again, so that its operations can be replayed without the entry that created it. */
-  introduce: [epoch: number, name: string]
+  introduce: [epoch: number, name: string, extra: TopicExtra | null]
   /** A producer takes a slot, or begins a new producer epoch in it. */
   producer: [epoch: number, slot: number, id: string, producerEpoch: number, timeMs: number]
   /** A sequence was used without a record. */
@@ -53,7 +58,7 @@ export interface OperationBody {
   /** `slot` is -1 for retention, which is the broker's own. */
   trim: [epoch: number, slot: number, sequence: number, firstOffset: number, freedBytes: number, timeMs: number]
   policy: [epoch: number, policy: TopicPolicy]
-  delete: [epoch: number, name: string]
+  delete: [epoch: number, name: string, freedBytes: number]
   /** An exclusive session has taken the topic, or, with no holder, let go of it. */
   fence: [epoch: number, fence: number, holder: string | null]
 }

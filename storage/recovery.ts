@@ -18,8 +18,11 @@ import {
 } from './operations.ts'
 import { SLAB_BYTES, type Slabs } from './slabs.ts'
 import type { Journal, Table } from './store.ts'
+import { storedBytes } from './stored-bytes.ts'
 import { batchAt } from './tail.ts'
 import { TopicState } from './topic-state.ts'
+
+export const OPERATION_FIELDS = 4
 
 /** A topic that the journal names and nobody has needed yet. */
 export interface Unloaded {
@@ -27,8 +30,12 @@ export interface Unloaded {
   readonly epoch: number
   /** Number of the oldest commit that names it. */
   readonly since: number
-  /** Position, commit and index within the commit of each operation, three numbers each. */
+  /** Of each operation OPERATION_FIELDS numbers: position, commit, index within the commit, and by how much it changes the topic's bytes. */
   readonly operations: number[]
+  readonly principal: string | null
+  /** Is the first of them its creation? */
+  readonly created: boolean
+  /** Is the last of them its deletion? */
   deleted: boolean
 }
 
@@ -63,15 +70,29 @@ function indexEntry(slabs: Slabs, start: number, size: number, number: number, b
     const position = base + reader.at
     const operation = readOperation(reader)
     if (operation.type === OPERATION.create || operation.type === OPERATION.introduce) {
-      const [epoch, name] = operation.body as OperationBody['introduce']
-      if (!byEpoch.has(epoch)) byEpoch.set(epoch, { name, epoch, since: number, operations: [], deleted: false })
+      const topic = named(operation, number)
+      if (!byEpoch.has(topic.epoch)) byEpoch.set(topic.epoch, topic)
     }
     const topic = byEpoch.get(operation.epoch)
     // Operations of a topic that is not introduced lie before its newest flush: the table has their effects.
     if (topic === undefined) continue
-    topic.operations.push(position, number, index)
+    topic.operations.push(position, number, index, changedBytes(operation, base, slabs))
     if (operation.type === OPERATION.delete) topic.deleted = true
   }
+}
+
+function named({ type, body }: FoundOperation, since: number): Unloaded {
+  const [epoch, name] = body as OperationBody['introduce']
+  const created = type === OPERATION.create
+  const extra = created ? (body as OperationBody['create'])[4] : (body as OperationBody['introduce'])[2]
+  return { name, epoch, since, operations: [], principal: extra?.principal ?? null, created, deleted: false }
+}
+
+/** By how much an operation changes the bytes of its topic; `base` is where its slab begins. */
+function changedBytes({ type, flags, body, batchAt: at }: FoundOperation, base: number, slabs: Slabs): number {
+  if (type === OPERATION.append) return storedBytes(batchAt(slabs, base + at), (flags & APPEND_EFFECTS) !== 0)
+  if (type === OPERATION.trim) return -(body as OperationBody['trim'])[4]
+  return type === OPERATION.delete ? -(body as OperationBody['delete'])[2] : 0
 }
 
 /** The state of a topic by name from the table alone, or null. Rejects with STORE_CORRUPT. */
@@ -90,7 +111,7 @@ export async function loadUnloaded(table: Table, slabs: Slabs, topic: Unloaded):
   const asOf = state === null ? { commit: 0, operations: 0 } : (head?.asOf as AsOf)
   let applied = false
   const { operations } = topic
-  for (let i = 0; i < operations.length; i += 3) {
+  for (let i = 0; i < operations.length; i += OPERATION_FIELDS) {
     const [position, commit, index] = [
       operations[i] as number,
       operations[i + 1] as number,
@@ -129,8 +150,8 @@ function applyOperation(
   slabs: Slabs,
 ): TopicState | null {
   if (operation.type === OPERATION.create) {
-    const [epoch, name, createdMs, policy] = operation.body as OperationBody['create']
-    return new TopicState(name, epoch, createdMs, policy)
+    const [epoch, name, createdMs, policy, extra] = operation.body as OperationBody['create']
+    return new TopicState(name, epoch, createdMs, policy, extra?.principal ?? null)
   }
   if (operation.type === OPERATION.introduce) return state
   if (state === null) return null

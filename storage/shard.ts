@@ -21,7 +21,9 @@ import { INDEX, type Store, type TableEntry } from './store.ts'
 import { closeInfo, openInfo, type StoreInfo } from './store-info.ts'
 import { readMemory } from './tail.ts'
 import { DueTimers } from './timers.ts'
-import { EPOCHS_PER_COMMIT, TopicState } from './topic-state.ts'
+import { EPOCHS_PER_COMMIT, TopicState, topicExtra } from './topic-state.ts'
+import { Usage } from './usage.ts'
+import { countPrefix } from './usage-count.ts'
 
 export interface ShardListener<Item> extends CommitListener<Item>, Omit<FlusherListener, 'buried'> {}
 
@@ -34,10 +36,17 @@ export class Shard<Item> {
   private readonly flusher: Flusher
   private readonly garbage: Garbage
   private info: StoreInfo
+  private readonly listener: ShardListener<Item>
+  /** What there is of topics and bytes. */
+  readonly usage: Usage
+  private counting: Promise<void> | null = null
+  private closing = false
 
-  private constructor(store: Store, info: StoreInfo, slabs: Slabs, listener: ShardListener<Item>) {
+  private constructor(store: Store, info: StoreInfo, usage: Usage, slabs: Slabs, listener: ShardListener<Item>) {
     this.store = store
     this.info = info
+    this.usage = usage
+    this.listener = listener
     this.slabs = slabs
     this.log = new CommitLog(store.journal, slabs, listener)
     this.timers = new DueTimers(store.table)
@@ -47,7 +56,7 @@ export class Shard<Item> {
       () => this.log.whenAllDurable(),
       (error) => listener.flushFailed(error),
     )
-    this.flusher = new Flusher(this.log as CommitLog<unknown>, store.table, {
+    this.flusher = new Flusher(this.log as CommitLog<unknown>, store.table, usage, {
       lingerMs: (state) => listener.lingerMs(state),
       flushed: (state) => {
         this.garbage.trim(state)
@@ -75,16 +84,18 @@ export class Shard<Item> {
     this.info = info
   }
 
-  /** Opens a store: reads its info and its journal, and nothing else. Rejects with STORE_CORRUPT or DATA_DIR_VERSION. */
+  /** Opens a store: reads its info, one counter and its journal, and nothing else. Rejects with STORE_CORRUPT or DATA_DIR_VERSION. */
   static async open<Item>(store: Store, listener: ShardListener<Item>): Promise<Shard<Item>> {
     const slabs = new Slabs()
     const info = await openInfo(store)
+    const usage = await Usage.open(store, (error) => listener.flushFailed(error))
     const replayed = await replay(store.journal, slabs)
-    const shard = new Shard<Item>(store, info, slabs, listener)
+    const shard = new Shard<Item>(store, info, usage, slabs, listener)
     for (const { number, start, operations } of replayed.entries) shard.log.noteReplayed(number, start, operations)
     for (const topic of replayed.topics) {
       const lazy = new LazyState(topic, store.table, slabs, (state) => shard.flusher.loaded(lazy, state))
       shard.flusher.add(lazy, topic.since)
+      usage.noteReplayed(topic)
       if (topic.deleted) shard.flusher.addGrave(lazy)
     }
     return shard
@@ -100,11 +111,18 @@ export class Shard<Item> {
   }
 
   /** A new topic, in memory and in the commit that gathers now. The caller has made sure that the name is free. */
-  create(name: string, createdMs: number, policy: TopicPolicy | null, item: Item | null): TopicState {
+  create(
+    name: string,
+    createdMs: number,
+    policy: TopicPolicy | null,
+    item: Item | null,
+    principal: string | null = null,
+  ): TopicState {
     this.log.check()
     const epoch = this.log.nextEpoch()
-    const state = new TopicState(name, epoch, createdMs, policy)
-    this.log.write(state, 'create', [epoch, name, createdMs, policy, null], item)
+    const state = new TopicState(name, epoch, createdMs, policy, principal)
+    this.log.write(state, 'create', [epoch, name, createdMs, policy, topicExtra(state)], item)
+    this.usage.change(state, 1, 0)
     return state
   }
 
@@ -116,10 +134,11 @@ export class Shard<Item> {
   /** Appends records at the topic's next offset and returns the position of their batch in memory. */
   append(state: TopicState, append: ShardAppend<Item>): number {
     const { log } = this
-    const base = state.nextOffset
+    const { nextOffset: base, bytes } = state
     const position = log.append(state, append)
     applyAppend(state, append.slot, append.sequence, base, append.count, append.timeMs, position, log.batchBytes)
     if (append.effects) applyEffects(state, append.source, append.from, append.to, base, append.slot)
+    this.usage.change(state, 0, state.bytes - bytes)
     if (state.tailBytes - state.flushingBytes >= LIMITS.chunkBytes) this.flusher.hurry(state)
     return position
   }
@@ -158,7 +177,9 @@ export class Shard<Item> {
     item: Item,
   ): void {
     this.log.write(state, 'trim', [state.epoch, slot, sequence, firstOffset, freedBytes, timeMs], item)
+    const { bytes } = state
     applyTrim(state, firstOffset, freedBytes)
+    this.usage.change(state, 0, state.bytes - bytes)
     if (slot >= 0) applySequence(state, slot, sequence, firstOffset, timeMs)
   }
 
@@ -169,8 +190,9 @@ export class Shard<Item> {
   }
 
   delete(state: TopicState, item: Item): void {
-    this.log.write(state, 'delete', [state.epoch, state.name], item)
+    this.log.write(state, 'delete', [state.epoch, state.name, state.bytes], item)
     state.deleted = true
+    this.usage.change(state, -1, -state.bytes)
     this.flusher.addGrave(state)
   }
 
@@ -236,6 +258,12 @@ export class Shard<Item> {
     return [...this.flusher.topics()].filter(isLazy).map(({ name }) => name)
   }
 
+  /** Completes the counters of watched prefixes that are not stored. Resolves when it is done, or the shard is closed. */
+  countUsage(): Promise<void> {
+    this.counting ??= this.countWatched()
+    return this.counting
+  }
+
   /** Lets the flusher see whether there is work; call it after commits. */
   wakeFlusher(): void {
     this.flusher.wake()
@@ -256,7 +284,9 @@ export class Shard<Item> {
 
   /** Commits and flushes what there is, and closes the store. What could not be flushed stays in the journal. */
   async close(): Promise<void> {
+    this.closing = true
     try {
+      await this.counting
       await this.log.whenAllDurable().catch(ignoreReported)
       await this.flusher.flushAll().catch(ignoreReported)
       await this.flusher.stop()
@@ -265,6 +295,15 @@ export class Shard<Item> {
       await closeInfo(this.store, this.info).catch(ignoreReported)
     } finally {
       await this.store.close()
+    }
+  }
+
+  private async countWatched(): Promise<void> {
+    const { flusher, listener, store } = this
+    const failed = (error: LitetopicError): void => listener.flushFailed(error)
+    const place = { table: store.table, flusher, failed, stopped: () => this.closing }
+    for (const [prefix, counter] of this.usage.watched) {
+      if (!counter.whole && !this.closing) await countPrefix(place, prefix, counter)
     }
   }
 

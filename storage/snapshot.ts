@@ -4,7 +4,6 @@
  */
 
 import { BatchReader, ByteReader, LIMITS, pack } from '../protocol/index.ts'
-import { contentBytes } from './content-bytes.ts'
 import { type AsOf, encodeHead, packStream } from './head.ts'
 import {
   checkpointKey,
@@ -22,7 +21,7 @@ import { seal } from './seal.ts'
 import type { Slabs } from './slabs.ts'
 import type { TableChange } from './store.ts'
 import { copyBatches } from './tail.ts'
-import { changeBytes, countsOf, type Effects, type TopicState } from './topic-state.ts'
+import { countsOf, type Effects, type TopicState } from './topic-state.ts'
 
 export interface Snapshot {
   readonly state: TopicState
@@ -99,7 +98,6 @@ export function settle(snapshot: Snapshot): void {
   state.flushes++
 }
 
-/** A chunk that was trimmed before it was written is cleared like others, but no trim has counted its bytes. */
 function putChunks(state: TopicState, batches: Uint8Array, changes: TableChange[]): void {
   const batch = new BatchReader(new ByteReader(batches))
   const large = new Set(state.recent?.uploads?.values())
@@ -107,9 +105,7 @@ function putChunks(state: TopicState, batches: Uint8Array, changes: TableChange[
   let last = -1
   const put = (end: number): void => {
     const key = chunkKey(state.epoch, last)
-    const chunk = batches.subarray(start, end)
-    changes.push({ key, value: seal(key, chunk) })
-    if (last < state.firstOffset) changeBytes(state, -(chunk.length + contentBytes(state, chunk)))
+    changes.push({ key, value: seal(key, batches.subarray(start, end)) })
     start = end
   }
   while (batch.advance()) {

@@ -26,6 +26,7 @@ export const INDEX = {
   timer: 0x31,
   garbage: 0x32,
   upload: 0x33,
+  usage: 0x34,
 } as const
 
 /** `value: null` deletes the key. */

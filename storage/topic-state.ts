@@ -6,7 +6,8 @@
  */
 
 import type { ContextOp, DataInfo, StreamInfo } from '../protocol/index.ts'
-import type { TopicPolicy } from './operations.ts'
+import type { Counter } from './counter.ts'
+import type { TopicExtra, TopicPolicy } from './operations.ts'
 
 /** Epochs are commit number times this, plus the index of the creation within the commit. */
 export const EPOCHS_PER_COMMIT = 4096
@@ -79,6 +80,8 @@ export interface TableCounts {
 export class TopicState {
   readonly name: string
   readonly epoch: number
+  /** Who created it, once access is configured. */
+  readonly principal: string | null
   createdMs: number
   lastAppendMs: number
   firstOffset = 0
@@ -86,7 +89,7 @@ export class TopicState {
   flushedTo = 0
   nextOffset = 0
   committedTo = 0
-  /** Bytes of the batches kept, and of the content of their large messages. Changed by `changeBytes` only. */
+  /** Of the batches with a record that is kept; see `storedBytes`. Changed by `changeBytes` only. */
   bytes = 0
   /** Chunks below this offset, and index entries of their records, have been deleted. */
   clearedTo = 0
@@ -129,8 +132,17 @@ export class TopicState {
   /** Named in the journal since the last flush. */
   introduced = false
   deleted = false
+  /** What counts it, of the longest prefix; once something has changed. */
+  counter: Counter | null = null
 
-  constructor(name: string, epoch: number, createdMs: number, policy: TopicPolicy | null) {
+  constructor(
+    name: string,
+    epoch: number,
+    createdMs: number,
+    policy: TopicPolicy | null,
+    principal: string | null = null,
+  ) {
+    this.principal = principal
     this.name = name
     this.epoch = epoch
     this.createdMs = createdMs
@@ -147,4 +159,9 @@ export function countsOf(state: TopicState): TableCounts {
 /** The topic keeps so many bytes more, or less. */
 export function changeBytes(state: TopicState, by: number): void {
   state.bytes += by
+}
+
+/** What of it a creation, an introduction and a head carry beside the rest. */
+export function topicExtra({ principal }: TopicState): TopicExtra | null {
+  return principal === null ? null : { principal }
 }

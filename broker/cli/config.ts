@@ -45,7 +45,7 @@ function counts(...names: string[]): Readonly<Record<string, Reader<Record<strin
 const LIMIT_KEYS = ['messageBytes', 'attachments', 'subscriptions', 'recordsPerSecond', 'bytesPerSecond']
 const CONNECTION_LIMITS = counts('frameBytes', ...LIMIT_KEYS)
 const TOPIC_LIMITS = counts('bytes', ...LIMIT_KEYS)
-const PREFIX_LIMITS = counts(...LIMIT_KEYS)
+const PREFIX_LIMITS = counts('topics', 'bytes', ...LIMIT_KEYS)
 
 const LIMITS_KEYS = {
   connection: (value: unknown, key: string): LimitOptions => ({ connection: readKeys(value, key, CONNECTION_LIMITS) }),

@@ -58,7 +58,7 @@ class Scene {
     const found: string[] = []
     for (const [name, index] of Object.entries(INDEX)) {
       const entries = await this.store.table.scan({ gte: Buffer.of(index), lt: Buffer.of(index + 1) })
-      if (entries.length > 0 && !['info', ...but].includes(name)) found.push(name)
+      if (entries.length > 0 && !['info', 'usage', ...but].includes(name)) found.push(name)
     }
     return found
   }

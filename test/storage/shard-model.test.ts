@@ -10,6 +10,7 @@ import type { TopicState } from '../../storage/topic-state.ts'
 import {
   expectModel,
   expectNoLitter,
+  expectStoredUsage,
   type ModelEntry,
   type ModelOperation,
   type ModelTopic,
@@ -77,10 +78,15 @@ class Player {
   /** Number of the newest commit that something was acknowledged of. */
   acknowledged = 0
   count = 0
+  private opened = 0
 
   async open(disk: MemoryDisk): Promise<void> {
     this.store = await SteppedStore.open(disk)
     this.rig = await this.store.run(Rig.open(this.store))
+    // Now these, now those: what nobody watches is stored all the same.
+    const watched = [['', 'a', 'a/b', 'ab'], ['a'], [], ['a/b', '']][this.opened++ % 4] as string[]
+    await this.store.run(this.rig.shard.usage.watch(watched))
+    void this.rig.shard.countUsage()
     this.held = new Map()
   }
 
@@ -113,9 +119,10 @@ class Player {
     if (state === null) {
       expect(this.model().has(name), `${name} is lost`).toBe(false)
       if (step.do !== 'create') return
-      const created = this.rig.shard.create(name, TIME_MS, null, this.item())
+      const principal = [null, 'u1', 'u2'][++this.count % 3] as string | null
+      const created = this.rig.shard.create(name, TIME_MS, null, this.item(), principal)
       this.held.set(name, created)
-      this.note(name, { do: 'create', epoch: created.epoch })
+      this.note(name, { do: 'create', epoch: created.epoch, principal })
       return
     }
     this.held.set(name, state)
@@ -147,7 +154,9 @@ class Player {
     const { slot, sequence } = this.sequence(state, step.producer)
     const timeMs = TIME_MS + ++this.count
     this.rig.appendNow(state, records, { slot, sequence, timeMs }, this.item())
-    this.note(state.name, { do: 'append', records, slot, sequence, timeMs })
+    const content = records.reduce((sum, record) => sum + (record.kind === 'large' ? record.size : 0), 0)
+    const bytes = this.rig.shard.log.batchBytes + content
+    this.note(state.name, { do: 'append', bytes, records, slot, sequence, timeMs })
   }
 
   private record(state: TopicState, kind: number, size: number): TestRecord {
@@ -203,8 +212,9 @@ class Player {
       item.committed()
       shard.collectTrimmed(state)
     }
-    shard.trim(state, -1, 0, firstOffset, 0, TIME_MS, { committed, failed: item.failed })
-    this.note(state.name, { do: 'trim', firstOffset })
+    const freed = Math.round(share * state.bytes)
+    shard.trim(state, -1, 0, firstOffset, freed, TIME_MS, { committed, failed: item.failed })
+    this.note(state.name, { do: 'trim', firstOffset, freed })
   }
 
   private setFence(state: TopicState, fence: number, holder: string | null): void {
@@ -258,6 +268,8 @@ test('whatever is done, and wherever it is killed, a shard holds what plain list
       await player.open(new MemoryDisk())
       for (const step of steps) await player.take(step)
       await player.store.run(player.rig.shard.quiesce())
+      await player.store.run(player.rig.shard.countUsage())
+      await expectStoredUsage(player.rig, player.model())
       await expectModel(player.rig, player.model(), player.held, NAMES)
       player.held.clear()
       await expectModel(player.rig, player.model(), player.held, NAMES)

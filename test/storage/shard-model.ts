@@ -1,8 +1,16 @@
 /** What a shard must hold, as plain lists in memory: operations in the order in which they were written. */
 
 import { expect } from 'vitest'
-import { ByteReader, LIMITS } from '../../protocol/index.ts'
-import { MARK_PART, numberInKey, openStreamsKey, partNumber, timerKey } from '../../storage/keys.ts'
+import { ByteReader, LIMITS, prefixCovers, unpack } from '../../protocol/index.ts'
+import {
+  indexRange,
+  MARK_PART,
+  numberInKey,
+  openStreamsKey,
+  partNumber,
+  timerKey,
+  usageKey,
+} from '../../storage/keys.ts'
 import {
   contextNames,
   findCheckpoint,
@@ -13,16 +21,17 @@ import {
 } from '../../storage/lookups.ts'
 import type { TopicPolicy } from '../../storage/operations.ts'
 import { recentUpload } from '../../storage/parts.ts'
+import { unseal } from '../../storage/seal.ts'
 import { INDEX } from '../../storage/store.ts'
 import type { TopicState } from '../../storage/topic-state.ts'
 import { type Rig, shown, type TestRecord } from './shard-rig.ts'
 
 export type ModelOperation =
-  | { do: 'create'; epoch: number }
-  | { do: 'append'; records: readonly TestRecord[]; slot: number; sequence: number; timeMs: number }
+  | { do: 'create'; epoch: number; principal: string | null }
+  | { do: 'append'; bytes: number; records: readonly TestRecord[]; slot: number; sequence: number; timeMs: number }
   | { do: 'producer'; slot: number; id: string; producerEpoch: number }
   | { do: 'advance'; slot: number; sequence: number; base: number }
-  | { do: 'trim'; firstOffset: number }
+  | { do: 'trim'; firstOffset: number; freed: number }
   | { do: 'policy'; policy: TopicPolicy }
   | { do: 'fence'; fence: number; holder: string | null }
   | { do: 'delete' }
@@ -46,25 +55,32 @@ export class ModelTopic {
   readonly epoch: number
   readonly records: TestRecord[] = []
   readonly producers: (Producer | undefined)[] = []
+  readonly principal: string | null
   firstOffset = 0
+  bytes = 0
   policy: TopicPolicy | null = null
   fence: { fence: number; holder: string | null } = { fence: 0, holder: null }
 
-  constructor(epoch: number) {
+  constructor(epoch: number, principal: string | null) {
     this.epoch = epoch
+    this.principal = principal
   }
 
   apply(operation: ModelOperation): void {
     if (operation.do === 'append') {
       const base = this.records.length
       this.records.push(...operation.records)
+      this.bytes += operation.bytes
       if (operation.slot >= 0) this.use(operation.slot, operation.sequence, base)
     }
     if (operation.do === 'producer') {
       this.producers[operation.slot] = { id: operation.id, epoch: operation.producerEpoch, sequence: -1, bases: [] }
     }
     if (operation.do === 'advance') this.use(operation.slot, operation.sequence, operation.base)
-    if (operation.do === 'trim') this.firstOffset = Math.max(this.firstOffset, operation.firstOffset)
+    if (operation.do === 'trim') {
+      this.firstOffset = Math.max(this.firstOffset, operation.firstOffset)
+      this.bytes -= operation.freed
+    }
     if (operation.do === 'fence') this.fence = { fence: operation.fence, holder: operation.holder }
     if (operation.do === 'policy') this.policy = { ...this.policy, ...operation.policy }
   }
@@ -106,7 +122,7 @@ export function modelOf(entries: readonly ModelEntry[], last: number): Map<strin
   const topics = new Map<string, ModelTopic>()
   for (const { name, commit, operation } of entries) {
     if (commit > last) break
-    if (operation.do === 'create') topics.set(name, new ModelTopic(operation.epoch))
+    if (operation.do === 'create') topics.set(name, new ModelTopic(operation.epoch, operation.principal))
     else if (operation.do === 'delete') topics.delete(name)
     else topics.get(name)?.apply(operation)
   }
@@ -121,12 +137,51 @@ export async function expectModel(
   allNames: readonly string[],
 ): Promise<void> {
   expect(await listed(rig)).toEqual([...model.keys()].sort())
+  for (const [prefix, counter] of rig.shard.usage.watched) {
+    const { topics, bytes, whole } = counter
+    if (whole) expect({ prefix, topics, bytes }).toEqual({ prefix, ...usageOf(model, covers(prefix)) })
+  }
   for (const name of allNames) {
     const topic = model.get(name)
     const state = held.get(name) ?? (await rig.shard.load(name))
     if (topic === undefined) expect(state, `${name} is gone`).toBeNull()
     else await expectTopic(rig, state as TopicState, topic)
   }
+}
+
+const covers =
+  (prefix: string) =>
+  (name: string): boolean =>
+    prefixCovers(prefix, name)
+
+function usageOf(
+  model: ReadonlyMap<string, ModelTopic>,
+  counts: (name: string, topic: ModelTopic) => boolean,
+): { topics: number; bytes: number } {
+  const counted = [...model].filter(([name, topic]) => counts(name, topic))
+  return { topics: counted.length, bytes: counted.reduce((sum, [, topic]) => sum + topic.bytes, 0) }
+}
+
+/** When all is flushed, the table has the counters as a recount gives them, and of what is gone at most a 0. */
+export async function expectStoredUsage(rig: Rig, model: ReadonlyMap<string, ModelTopic>): Promise<void> {
+  const entries = await rig.shard.store.table.scan(indexRange(INDEX.usage))
+  const found = new Map(
+    entries.map(({ key, value }) => {
+      const [topics, bytes] = unpack(unseal(key, value, 'a counter')) as [number, number]
+      return [Buffer.from(key).toString('hex'), { topics, bytes }]
+    }),
+  )
+  const expected = new Map<string, { topics: number; bytes: number }>()
+  const expectOf = (key: Buffer, counts: (name: string, topic: ModelTopic) => boolean): void =>
+    void expected.set(key.toString('hex'), usageOf(model, counts))
+  expectOf(usageKey('total', ''), () => true)
+  for (const [name, { principal }] of model) {
+    const segment = name.split('/')[0] as string
+    expectOf(usageKey('segment', segment), covers(segment))
+    if (principal !== null) expectOf(usageKey('principal', principal), (_, topic) => topic.principal === principal)
+  }
+  for (const [key, usage] of expected) expect([key, found.get(key)]).toEqual([key, usage])
+  for (const [key, usage] of found) expect([key, usage]).toEqual([key, expected.get(key) ?? { topics: 0, bytes: 0 }])
 }
 
 async function listed(rig: Rig): Promise<string[]> {
@@ -145,6 +200,7 @@ async function expectTopic(rig: Rig, state: TopicState, topic: ModelTopic): Prom
     topic.records.length,
   ])
   expect(state.policy).toEqual(topic.policy)
+  expect([state.bytes, state.principal]).toEqual([topic.bytes, topic.principal])
   expect({ fence: state.fence, holder: state.fenceHolder }).toEqual(topic.fence)
   expect(producersOf(state)).toEqual(Array.from(topic.producers, (producer) => producer ?? null))
   const kept = topic.records.flatMap((record, i) => (i >= topic.firstOffset ? [shown(i, record)] : []))
@@ -231,7 +287,7 @@ export async function expectNoLitter(rig: Rig, model: ReadonlyMap<string, ModelT
   }
   for (const [index, number] of Object.entries(INDEX)) {
     // A timer that is left over after a crash is dropped when it falls due.
-    if (index === 'info' || index === 'head' || index === 'timer') continue
+    if (index === 'info' || index === 'head' || index === 'timer' || index === 'usage') continue
     const entries = await table.scan({ gte: Buffer.of(number), lt: Buffer.of(number + 1), limit: 10_000 })
     for (const key of entries.map((entry) => Buffer.from(entry.key))) {
       const state = states.get(numberInKey(key, 0))

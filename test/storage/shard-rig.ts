@@ -118,8 +118,8 @@ export class Rig {
     })
   }
 
-  trim(state: TopicState, firstOffset: number): Promise<void> {
-    return this.commit((item) => this.shard.trim(state, -1, 0, firstOffset, 0, TIME_MS, item))
+  trim(state: TopicState, firstOffset: number, freedBytes = 0): Promise<void> {
+    return this.commit((item) => this.shard.trim(state, -1, 0, firstOffset, freedBytes, TIME_MS, item))
   }
 
   delete(state: TopicState): Promise<void> {
