@@ -60,7 +60,10 @@ export interface Broker {
   readonly dataDir: string | null
   /** Topics in memory, connections, and how full the journal is (1 is full). */
   stats(): CoreStats & { readonly connections: number }
-  /** Tells clients, stores what is acknowledged, and closes. Idempotent. */
+  /**
+   * Refuses new work with SHUTTING_DOWN, tells clients when to come back, answers what is under way, stores it, and closes.
+   * Idempotent.
+   */
   close(): Promise<void>
 }
 

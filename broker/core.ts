@@ -132,6 +132,11 @@ export class Core {
     }
   }
 
+  /** Resolves when all that was taken is durable and acknowledged; rejects with STORE_UNAVAILABLE if it cannot be. */
+  settled(): Promise<void> {
+    return this.context.shard.log.whenAllDurable()
+  }
+
   /** Does nothing more of its own accord, and resolves when it does nothing any more. Idempotent. */
   async stop(): Promise<void> {
     await Promise.all([this.quiet.stop(), this.reclaimer.stop(), this.context.uploads.stop()])

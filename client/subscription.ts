@@ -20,6 +20,7 @@ import {
 import { type Check, RecordDecoder } from './decode.ts'
 import type { Exchange } from './exchange.ts'
 import { type LargeHost, StoredLarge } from './large.ts'
+import { isPassing, retryDelayMs } from './passing.ts'
 import type { SessionRecord } from './records.ts'
 import type { Subscribed } from './router.ts'
 
@@ -210,10 +211,21 @@ export class Subscription<T> implements Subscribed, Companion {
         this.decoder.setOrigin(connection.incarnation, epoch)
       },
       refused: (error) => {
-        if (this.stage === 'asked') this.ended(error)
+        if (this.stage !== 'asked') return
+        if (isPassing(error)) this.askLater(error)
+        else this.ended(error)
       },
       lost: () => {},
     }
+  }
+
+  private askLater(error: LitetopicError): void {
+    this.stage = 'unasked'
+    const { clock } = this.host.connection
+    const again = (): void => {
+      if (this.host.attached) this.attached()
+    }
+    clock.setTimeout(again, retryDelayMs(error, clock.random()))
   }
 
   private textCursor(next: number): string {

@@ -107,6 +107,13 @@ export const LIMITS = {
   pingMs: 30_000,
   /** Between opening a connection and its hello. */
   helloMs: 10_000,
+  /** A broker that stops: how long what is under way may take to be answered, and then sockets to be closed. */
+  stopMs: 5_000,
+  stopSocketMs: 1_000,
+  /** Clients of one that stops come back between the least delay and one that grows with their number, up to the most. */
+  goawayMinMs: 100,
+  goawayMsPerConnection: 2,
+  goawayMaxMs: 60_000,
   /** Client: bytes written and not acknowledged, per session; beyond it `write` returns false. */
   sessionBufferBytes: 256 * KiB,
   /** Client: the same, per connection. */

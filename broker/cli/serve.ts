@@ -4,6 +4,7 @@ import { resolve } from 'node:path'
 import { DEFAULT_PORT } from '../../protocol/index.ts'
 import { startBroker } from '../index.ts'
 import { DEFAULT_DATA_DIR, loadConfig, type ServeConfig } from './config.ts'
+import { EXIT } from './failure.ts'
 
 /** The values of the command line; they come before those of the file. */
 export interface ServeOptions extends ServeConfig {
@@ -28,13 +29,22 @@ export async function serve(options: ServeOptions): Promise<void> {
   console.log(`    echo "hello, world" | npx litetopic publish first/topic${url}`)
   console.log(`    npx litetopic tail first/topic${url}`)
   const signal = await stopped
-  console.error(`litetopic: ${signal}, closing`)
+  console.error(`litetopic: ${signal}, closing; once more ends it at once`)
   await broker.close()
 }
 
-/** A second signal ends the process at once, as it would without this. */
+/** Resolves at the first signal; a second one ends the process at once. Nothing acknowledged is lost by that. */
 function untilSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal))
+    let isSecond = false
+    const stop = (signal: NodeJS.Signals): void => {
+      if (isSecond) {
+        console.error(`litetopic: ${signal} again, ended before it was closed`)
+        process.exit(EXIT.failure)
+      }
+      isSecond = true
+      resolve(signal)
+    }
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, stop)
   })
 }

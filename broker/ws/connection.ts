@@ -67,6 +67,8 @@ export interface ConnectionOwner {
   readonly frameBytes: number
   /** Are publishers to be paused now? */
   readonly overloaded: boolean
+  /** A connection has no operation under way any more. */
+  answered(): void
   /** Nothing more is read from the connection for a while; and then it is again. */
   paused(connection: Connection): void
   resumed(connection: Connection): void
@@ -163,6 +165,12 @@ export class Connection implements Client {
     this.inFlight--
     this.inFlightBytes -= bytes
     if (this.paused) this.goOn()
+    if (this.inFlight === 0) this.owner.answered()
+  }
+
+  /** Is there an operation that has not been answered? Appends count only while they wait for their turn. */
+  get isBusy(): boolean {
+    return this.inFlight > 0
   }
 
   /** Reads on if nothing speaks against it any more. */

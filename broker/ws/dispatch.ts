@@ -7,7 +7,7 @@ import {
   DOWN,
   isLitetopicError,
   LIMITS,
-  LitetopicError,
+  type LitetopicError,
   newAppendEntry,
   PROTOCOL_VERSION,
   readAppendEntry,
@@ -20,6 +20,7 @@ import type { Subscription } from '../subscription.ts'
 import type { Attachment } from '../topic.ts'
 import { tooManyParts } from '../upload.ts'
 import type { Connection } from './connection.ts'
+import { helloMisplaced, inUse, unknownHandle, wrongVersion } from './refusals.ts'
 
 /** Frames for a handle whose attach is under way wait in its list, in order. */
 type Handle = Attachment | (() => void)[]
@@ -44,6 +45,9 @@ export interface Welcome {
 /** About what a request takes while it waits. */
 const REQUEST_BYTES = 256
 
+/** Frames that a broker takes until it is gone; of an append, each entry is refused by itself. */
+const ENDING: ReadonlySet<number> = new Set([UP.append, UP.credit, UP.detach, UP.unsubscribe])
+
 /** What one connection has attached and subscribed to. */
 export class Peer {
   readonly connection: Connection
@@ -53,6 +57,8 @@ export class Peer {
   private readonly subscriptions = new Map<number, Slot>()
   private readonly entry = newAppendEntry()
   private closed = false
+  /** Why nothing new is begun any more, or null. */
+  private stopping: LitetopicError | null = null
 
   constructor(connection: Connection, operations: Operations, welcome: Welcome) {
     this.connection = connection
@@ -62,6 +68,7 @@ export class Peer {
 
   frame(frame: UpFrame): void {
     if (this.connection.greeted === (frame[0] === UP.hello)) throw helloMisplaced(frame[0] === UP.hello)
+    if (this.stopping !== null && !ENDING.has(frame[0])) throw this.stopping
     switch (frame[0]) {
       case UP.append:
         this.append(frame[1])
@@ -88,6 +95,11 @@ export class Peer {
         this.request(frame)
         return
     }
+  }
+
+  /** From now on, what begins something is refused for this reason; what is under way goes on. */
+  stop(reason: LitetopicError): void {
+    this.stopping = reason
   }
 
   /** The connection is gone. */
@@ -164,11 +176,7 @@ export class Peer {
 
   private hello([, version]: Up<typeof UP.hello>): void {
     if (version !== PROTOCOL_VERSION) {
-      throw new LitetopicError(
-        'VERSION_MISMATCH',
-        `this broker speaks protocol version ${PROTOCOL_VERSION}, the client ${version}: upgrade the older one`,
-        { version: PROTOCOL_VERSION },
-      )
+      throw wrongVersion(version)
     }
     this.connection.greeted = true
     const { wallMs, ...facts } = this.welcome
@@ -314,7 +322,9 @@ export class Peer {
         continue
       }
       const handle = this.handles.get(entry.handle)
-      if (handle === undefined) this.refuseUnknown(entry)
+      if (this.stopping !== null) {
+        this.connection.refuse(entry.handle, entry.producerEpoch, entry.sequence, this.stopping)
+      } else if (handle === undefined) this.refuseUnknown(entry)
       else if (Array.isArray(handle)) this.appendLater(handle, { ...entry }, bytes)
       else this.operations.append(handle, entry, bytes)
     }
@@ -381,17 +391,4 @@ export class Peer {
       .finally(() => this.connection.ended(REQUEST_BYTES))
       .catch((error: unknown) => this.connection.fail(0, asLitetopicError(error)))
   }
-}
-
-function helloMisplaced(isHello: boolean): LitetopicError {
-  if (isHello) return new LitetopicError('BAD_FRAME', 'hello comes once')
-  return new LitetopicError('HELLO_EXPECTED', 'the first frame of a connection is hello')
-}
-
-function inUse(what: 'handle' | 'subscription', number: number): LitetopicError {
-  return new LitetopicError('HANDLE_IN_USE', `${what} ${number} is taken`, { [what]: number })
-}
-
-function unknownHandle(handle: number): LitetopicError {
-  return new LitetopicError('UNKNOWN_HANDLE', `handle ${handle} is not attached on this connection`, { handle })
 }

@@ -29,6 +29,8 @@ export class Hub implements ConnectionOwner {
   private readonly pausedOnes = new Set<Connection>()
   private cancelPing: (() => void) | null = null
   private transport: Transport | null = null
+  /** Called when a connection has no operation under way any more. */
+  private whenAnswered: () => void = () => undefined
 
   constructor(options: HubOptions) {
     this.options = options
@@ -42,19 +44,24 @@ export class Hub implements ConnectionOwner {
     return port
   }
 
-  /** Tells clients when to come back and closes. */
+  /**
+   * Takes no more connections and refuses new work, tells clients when to come back, answers what is under way, and closes.
+   * Takes at most `stopMs` and `stopSocketMs`.
+   */
   async close(): Promise<void> {
     this.cancelPing?.()
-    const closed = this.transport?.close()
-    for (const connection of this.peers.keys()) {
-      connection.send([DOWN.goaway, 'the broker is stopping', { minDelayMs: 100, maxDelayMs: 2000 }])
-      connection.closeGoingAway()
+    const closed = this.transport?.close() ?? Promise.resolve()
+    const delay = delayFor(this.peers.size)
+    const refusal = new LitetopicError('SHUTTING_DOWN', 'the broker is stopping: come back after the delay', delay)
+    for (const [connection, peer] of this.peers) {
+      peer.stop(refusal)
+      if (connection.greeted) connection.send([DOWN.goaway, 'the broker is stopping', delay])
     }
-    const cancel = this.options.clock.after(1000, () => {
-      for (const connection of this.peers.keys()) connection.terminate()
-    })
+    await this.within(LIMITS.stopMs, this.allAnswered())
+    for (const connection of this.peers.keys()) connection.closeGoingAway()
+    await this.within(LIMITS.stopSocketMs, closed)
+    for (const connection of this.peers.keys()) connection.terminate()
     await closed
-    cancel()
   }
 
   get connections(): number {
@@ -78,11 +85,16 @@ export class Hub implements ConnectionOwner {
     this.peers.delete(connection)
     peer?.close()
     this.pausedOnes.delete(connection)
+    this.whenAnswered()
   }
 
   markDirty(connection: Connection): void {
     if (this.dirty.length === 0) setImmediate(() => this.flush())
     this.dirty.push(connection)
+  }
+
+  answered(): void {
+    this.whenAnswered()
   }
 
   paused(connection: Connection): void {
@@ -97,6 +109,25 @@ export class Hub implements ConnectionOwner {
   relieve(): void {
     if (this.pausedOnes.size === 0 || this.overloaded) return
     for (const connection of this.pausedOnes) connection.goOn()
+  }
+
+  /** An operation may begin another commit before it is answered, so both are waited for in turn. */
+  private async allAnswered(): Promise<void> {
+    for (;;) {
+      // If it cannot be stored, those who wait for it are told.
+      await this.options.core.settled().catch(() => undefined)
+      if (![...this.peers.keys()].some((connection) => connection.isBusy)) return
+      await new Promise<void>((resolve) => {
+        this.whenAnswered = resolve
+      })
+    }
+  }
+
+  private within(ms: number, done: Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const cancel = this.options.clock.after(ms, resolve)
+      done.then(resolve, reject).finally(cancel)
+    })
   }
 
   private flush(): void {
@@ -123,4 +154,11 @@ export class Hub implements ConnectionOwner {
       this.ping()
     })
   }
+}
+
+/** Spread over a range that grows with their number, so that a broker just started is not stormed. */
+function delayFor(connections: number): { minDelayMs: number; maxDelayMs: number } {
+  const { goawayMinMs, goawayMsPerConnection, goawayMaxMs } = LIMITS
+  const maxDelayMs = Math.min(goawayMinMs + connections * goawayMsPerConnection, goawayMaxMs)
+  return { minDelayMs: goawayMinMs, maxDelayMs }
 }
