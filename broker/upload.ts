@@ -39,7 +39,7 @@ export class Upload implements SlotTaker {
   private hasLapsed = false
   /** The next part was refused for the time being, and so are those behind it. */
   private hasRefused = false
-  /** Bytes that the client said it would have. */
+  /** Bytes that the client said it would have; else one more than it may, so that the part beyond the bound comes and is refused. */
   private expected: number = Number.POSITIVE_INFINITY
   private whenIdle: (() => void)[] = []
 
@@ -65,7 +65,7 @@ export class Upload implements SlotTaker {
   attach(attachment: Attachment, size: number | undefined): void {
     this.leave()
     this.attachment = attachment
-    this.expected = size ?? Number.POSITIVE_INFINITY
+    this.expected = size ?? this.maxBytes + 1
     this.hasLapsed = this.hasRefused = false
     attachment.uploads ??= new Set()
     attachment.uploads.add(this)
@@ -96,7 +96,7 @@ export class Upload implements SlotTaker {
     if (this.attachment === null || this.isOver || this.isWhole) return
     const held = this.granted.length + this.underWay
     const coming = (this.parts + held) * LIMITS.partBytes
-    if (held < LIMITS.partsPerConnection && coming < Math.min(this.expected, this.maxBytes)) this.slots.ask(this)
+    if (held < LIMITS.partsPerConnection && coming < this.expected) this.slots.ask(this)
   }
 
   given(slot: Slot): void {

@@ -94,11 +94,6 @@ export class Attachment implements Attached, SubscriptionHost {
     return formatCursor({ incarnation: this.connection.incarnation, epoch: this.epoch, next })
   }
 
-  /** Throws why it is over, if it is. */
-  check(): void {
-    if (this.failure !== null) throw this.failure
-  }
-
   /** Why nothing more can be written, or null. */
   get refusesWrites(): LitetopicError | null {
     return this.failure ?? this.shutOut

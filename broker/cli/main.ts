@@ -10,6 +10,7 @@ import { describeFailure, EXIT } from './failure.ts'
 import { type InspectOptions, inspect } from './inspect.ts'
 import { type ListOptions, list } from './list.ts'
 import { type PublishOptions, publish } from './publish.ts'
+import { publishFile } from './publish-file.ts'
 import { URL_VARIABLE } from './remote.ts'
 import type { ServeOptions } from './serve.ts'
 import { type TailOptions, tail } from './tail.ts'
@@ -70,13 +71,22 @@ function addServe(program: Command): void {
 
 function addPublish(program: Command): void {
   remote(program.command('publish <topic>'))
-    .description('publish standard input as a token stream, as it comes')
+    .description('publish standard input as a token stream, as it comes, or a file as one message')
     .option('--stream <id>', 'id of the stream (default: a new one)')
     .option('--part <part>', 'part of the tokens, for format text (default: text)')
     .addOption(
       new Option('--format <format>', 'auto: recognise the recorded stream of a model').choices(['text', 'auto']),
     )
-    .action(async (topic: string, options: PublishOptions) => publish(topic, options))
+    .addOption(
+      new Option('--file <file>', 'publish this whole file as one message instead').conflicts([
+        'stream',
+        'part',
+        'format',
+      ]),
+    )
+    .action(async (topic: string, { file, ...options }: PublishOptions & { readonly file?: string }) =>
+      file === undefined ? publish(topic, options) : publishFile(topic, file, options),
+    )
 }
 
 function addTail(program: Command): void {

@@ -10,10 +10,19 @@ import { ERRORS, LIMITS } from '../../protocol/index.ts'
 const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
 const AsyncFunction = Object.getPrototypeOf(async () => undefined).constructor as FunctionConstructor
 
-function block(language: string): string {
-  const found = new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``).exec(README)?.[1]
-  if (found === undefined) throw new Error(`the README has no ${language} block`)
-  return found
+/** The first block of TypeScript below a heading. */
+function sampleOf(heading: string): string {
+  const below = README.slice(README.indexOf(`# ${heading}\n`))
+  const found = /```ts\n([\s\S]*?)```/.exec(below)?.[1]
+  if (found === undefined) throw new Error(`the README has no sample of "${heading}"`)
+  return found.replace(/^import .*$/m, '')
+}
+
+/** Runs a sample with what it is given; resolves when it ends. */
+async function run(sample: string, given: Readonly<Record<string, unknown>>): Promise<void> {
+  const { code } = await transform(`async function sample() {${sample}}`, { loader: 'ts' })
+  const sampled = new AsyncFunction(...Object.keys(given), `${code}; await sample()`)
+  await (sampled(...Object.values(given)) as Promise<void>)
 }
 
 it('the sample of the README stores an answer, checkpoints it and shows it to a reader', async () => {
@@ -23,8 +32,6 @@ it('the sample of the README stores an answer, checkpoints it and shows it to a 
     await client.close()
     await broker.close()
   })
-  const sample = block('ts').replace(/^import .*$/m, '')
-  const { code } = await transform(`async function sample() {${sample}}`, { loader: 'ts' })
   const shown: string[] = []
   const printed: unknown[][] = []
   const stopButton: { onclick?: () => unknown } = {}
@@ -45,14 +52,48 @@ it('the sample of the README stores an answer, checkpoints it and shows it to a 
     ui,
     stopButton,
   }
-  const run = new AsyncFunction(...Object.keys(given), `${code}; await sample()`)
-  const running = (run(...Object.values(given)) as Promise<void>).catch(() => undefined)
+  const running = run(sampleOf('Use it'), given).catch(() => undefined)
   await seen.promise
   expect(printed).toEqual([['done', 'Hello, world']])
   expect(shown).toEqual(['reply-1 open', 'reply-1 text Hello, world', 'reply-1 done'])
   expect(await stopButton.onclick?.()).toMatchObject([{ streamId: 'reply-1', state: 'done' }])
   await client.close()
   await running
+})
+
+it('the sample about large messages uploads a file once, with progress, and plays it to a reader', async () => {
+  const broker = await startBroker({ port: 0, dataDir: null })
+  const client = connect(broker.url)
+  onTestFinished(async () => {
+    await client.close()
+    await broker.close()
+  })
+  const session = await client.session('calls/1')
+  await session.append('hello')
+  const bytes = new Uint8Array(3 * LIMITS.partBytes).map((_, i) => i % 251)
+  const progress: unknown[] = []
+  const shown: unknown[] = []
+  const cancelButton: { onclick?: () => unknown } = {}
+  const played = withResolvers()
+  let blob: Blob | undefined
+  const ui = {
+    progress: (...sent: unknown[]) => progress.push(sent),
+    show: (value: unknown) => shown.push(value),
+    play: (content: Blob) => {
+      blob = content
+      played.resolve()
+    },
+  }
+  const running = run(sampleOf('Large messages'), { session, file: new Blob([bytes]), cancelButton, ui })
+  const ended = running.catch(() => undefined)
+  await Promise.race([played.promise, running])
+  expect(blob?.type).toBe('audio/webm')
+  expect(Buffer.compare(new Uint8Array((await blob?.arrayBuffer()) ?? []), bytes)).toBe(0)
+  expect(progress.at(-1)).toEqual([bytes.length, bytes.length])
+  expect(shown).toEqual(['hello'])
+  cancelButton.onclick?.()
+  await client.close()
+  await ended
 })
 
 it('the limits that the README names are those of the code', () => {
@@ -64,6 +105,7 @@ it('the limits that the README names are those of the code', () => {
   const KiB = 1024
   expect(row('a topic name, record id')).toContain(`${LIMITS.nameBytes} bytes`)
   expect(row('the records of one append')).toContain(`${LIMITS.appendBytes / KiB} KiB`)
+  expect(row('a large message ')).toContain(`${LIMITS.largeMessageBytes / KiB / KiB} MiB`)
   expect(row('one WebSocket message')).toContain(`${LIMITS.messageBytes / KiB / KiB} MiB`)
   expect(row('open streams of one topic')).toContain(`${LIMITS.openStreamsPerTopic}`)
   expect(row('producers remembered')).toContain(`${LIMITS.producersPerTopic}`)
