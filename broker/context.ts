@@ -14,6 +14,11 @@ import type { Uploads } from './uploads.ts'
 export interface Context {
   readonly shard: Shard<CommitItem>
   readonly clock: Clock
+  /**
+   * The wall time at the start, and what has passed since: stored times at which something falls due are by it, so that nothing
+   * ends early or late when the wall clock is set.
+   */
+  readonly steadyWallMs: () => number
   readonly registry: Registry
   readonly policies: PolicyTable
   readonly scopes: Scopes

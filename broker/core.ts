@@ -81,9 +81,11 @@ export class Core {
     const maxMessageBytes = options.maxMessageBytes ?? LIMITS.largeMessageBytes
     const { usage } = shard
     await usage.watch(countedPrefixes(limits))
+    const aheadMs = clock.wallMs() - clock.monotonicMs()
     const context: Context = {
       shard,
       clock,
+      steadyWallMs: () => clock.monotonicMs() + aheadMs,
       registry,
       uploads: new Uploads({ shard, registry, clock, maxMessageBytes, report }),
       policies,

@@ -28,7 +28,7 @@ export class DueTopics {
   constructor(context: Context, look: (topic: Topic) => void) {
     this.context = context
     this.look = look
-    this.startedWallMs = context.clock.wallMs()
+    this.startedWallMs = context.steadyWallMs()
   }
 
   /** Looks after topics that were live when the broker stopped, and arms the stored timers. */
@@ -48,10 +48,10 @@ export class DueTopics {
   /** There may be an earlier stored timer now. */
   setAlarm(dueMs: number): void {
     if (this.stopped || dueMs >= this.alarmMs) return
-    const { clock } = this.context
+    const { clock, steadyWallMs } = this.context
     this.cancelAlarm?.()
     this.alarmMs = dueMs
-    this.cancelAlarm = clock.after(Math.max(dueMs - clock.wallMs(), 0), () => {
+    this.cancelAlarm = clock.after(Math.max(dueMs - steadyWallMs(), 0), () => {
       this.alarmMs = Number.POSITIVE_INFINITY
       this.read()
     })
@@ -93,7 +93,7 @@ export class DueTopics {
       .then(() => this.arm())
       .catch((error: unknown) => {
         this.context.report(asLitetopicError(error))
-        this.setAlarm(this.context.clock.wallMs() + COARSE_MS)
+        this.setAlarm(this.context.steadyWallMs() + COARSE_MS)
       })
       .finally(() => {
         this.reading = null
@@ -101,9 +101,9 @@ export class DueTopics {
   }
 
   private async readDue(): Promise<void> {
-    const { clock, shard } = this.context
+    const { steadyWallMs, shard } = this.context
     while (!this.stopped) {
-      const nowMs = clock.wallMs()
+      const nowMs = Math.floor(steadyWallMs())
       const due = await shard.timers.due(nowMs, TIMERS_PER_STEP)
       if (due.length === 0) return
       await this.handle(due, nowMs)

@@ -56,7 +56,7 @@ export class Reclaimer {
     const { state } = topic
     const now = clock.monotonicMs()
     const lingerMs = policyOf(this.context, topic).lingerMs
-    const stored = state.dueMs === 0 ? lingerMs : state.dueMs - clock.wallMs()
+    const stored = state.dueMs === 0 ? lingerMs : state.dueMs - this.context.steadyWallMs()
     const isOlder = state.createdMs < this.startedWallMs
     topic.lingerUntilMs = Math.max(now + stored, isOlder ? this.startedMs + lingerMs : 0)
     for (const stream of state.openStreams?.values() ?? []) {
@@ -232,6 +232,6 @@ export class Reclaimer {
       return
     }
     const left = topic.lingerUntilMs === Number.POSITIVE_INFINITY ? lingerMs : topic.lingerUntilMs - clock.monotonicMs()
-    topic.state.dueMs = Math.ceil(clock.wallMs() + Math.max(left, 0))
+    topic.state.dueMs = Math.ceil(this.context.steadyWallMs() + Math.max(left, 0))
   }
 }

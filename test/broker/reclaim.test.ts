@@ -52,6 +52,19 @@ describe('linger', () => {
     expect(await names(peer)).toEqual([])
   })
 
+  test.each([HOUR_MS, -HOUR_MS])('is as long when the wall clock is set by %i ms meanwhile', async (byMs) => {
+    const broker = await TestBroker.start({ policies: { soon: { lingerMs: 20_000 }, late: { lingerMs: 60_000 } } })
+    const peer = await broker.peer()
+    await peer.attach('soon')
+    await peer.attach('late', {}, 1)
+    await broker.drop(peer)
+    await broker.dormant()
+    broker.clock.setWall(byMs)
+    await broker.pass(() => broker.broker.stats().reclaimed === 1, 30)
+    expect(await names(await broker.peer())).toEqual(['late'])
+    await broker.pass(() => broker.broker.stats().reclaimed === 2, 60)
+  })
+
   test('for ever keeps a topic; a dropped connection is a detach', async () => {
     const broker = await TestBroker.start({ lingerMs: 'forever' })
     const peer = await broker.peer()

@@ -9,7 +9,7 @@ interface Waiting {
 
 export class VirtualClock implements Clock {
   private now = 0
-  private readonly startWallMs: number
+  private startWallMs: number
   private waiting: Waiting[] = []
 
   constructor(startWallMs = 1_750_000_000_000) {
@@ -18,6 +18,11 @@ export class VirtualClock implements Clock {
 
   wallMs(): number {
     return this.startWallMs + this.now
+  }
+
+  /** Somebody sets the wall clock: ahead, or back. */
+  setWall(byMs: number): void {
+    this.startWallMs += byMs
   }
 
   monotonicMs(): number {
