@@ -223,6 +223,7 @@ export class Outbox {
   }
 
   private giveUp(operation: Operation, error: LitetopicError): void {
+    this.gaps = 0
     for (let at = operation.next; at !== null; at = at.next) at.sequence = -1
     this.unsent = operation.next
     this.letGo()

@@ -191,6 +191,16 @@ describe('a refusal for good', () => {
     expect(numbers(bench.send())).toEqual(['1:0 m1', '1:1 m2'])
   })
 
+  it('explains the gaps that were found before it, however many are refused one after the other', () => {
+    const bench = filled(6)
+    for (let refused = 0; refused < 5; refused++) {
+      const [first, second] = bench.send() as [SentOperation, SentOperation]
+      bench.refuse(second, 'PRODUCER_UNKNOWN')
+      bench.refuse(first, 'FENCED')
+    }
+    expect(bench.told.map(({ outcome }) => outcome)).toEqual([...Array(5).fill('FENCED'), null])
+  })
+
   it('keeps the old numbers of those before it, which were accepted, until they are acknowledged', () => {
     const bench = filled(3)
     const sent = bench.send()
