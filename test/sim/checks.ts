@@ -10,7 +10,7 @@ export function faultsOf(epoch: EpochModel, first: number): string[] {
   for (let offset = first; offset < log.length; offset++)
     if (log[offset] === undefined) faults.push(`${offset} is unknown`)
   const places = placesOf(log)
-  for (const check of [counts, appends, order, streams, writers]) faults.push(...check(epoch, places))
+  for (const check of [counts, appends, order, streams, writers, exclusion]) faults.push(...check(epoch, places))
   for (const { what, check } of epoch.deferred) {
     const fault = check(log)
     if (fault !== null) faults.push(`${what}: ${fault}`)
@@ -166,5 +166,20 @@ const writers: Check = ({ log, sent, trimAsked }) => {
     if (later !== undefined)
       faults.push(`${later.text} is there and not ${tokens[missing]?.text}, which ${writer} wrote before`)
   }
+  return faults
+}
+
+/** Once an exclusive session has written, no session that was open when it was asked for writes again. */
+const exclusion: Check = ({ log, sent, sessions }) => {
+  const faults: string[] = []
+  /** The newest time at which an exclusive session was asked for that has written so far. */
+  let shut = -1
+  log.forEach((text, offset) => {
+    const records = text === undefined ? undefined : sent.get(text)
+    const session = records?.length === 1 ? sessions.get((records[0] as Sent).session) : undefined
+    if (session === undefined || records?.[0]?.shared) return
+    if (session.opened < shut) faults.push(`${text} at ${offset} is of a session that was shut out before`)
+    if (session.exclusive) shut = Math.max(shut, session.asked)
+  })
   return faults
 }

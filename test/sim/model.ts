@@ -41,6 +41,8 @@ export class EpochModel {
   readonly stopped = new Set<string>()
   /** Fences told to writers, with their sessions. */
   readonly fences = new Map<number, { streamId: string; session: number; ended: boolean }>()
+  /** Who writes it: when each session was asked for and opened, as numbers in order, and whether it shuts the others out. */
+  readonly sessions = new Map<number, { asked: number; opened: number; exclusive: boolean }>()
   /** The furthest that anybody asked to trim. */
   trimAsked = 0
   deleteAsked = false

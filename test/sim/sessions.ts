@@ -153,7 +153,7 @@ export class SimSession {
     this.call(
       `trim ${before}`,
       () => this.session.trim({ before }),
-      [],
+      ['FENCED'],
       ({ firstOffset }) => {
         this.check(firstOffset <= epoch.trimAsked, () => `trim before ${before} cuts to ${firstOffset}`)
       },
@@ -237,7 +237,7 @@ export class SimSession {
       this.send(streamText(streamId, outcome === 'throws' ? 'failed' : 'done', detail), place)
       if (outcome === 'throws') throw error
     }
-    const allowed = [...READ_ERRORS, 'TRIMMED', 'LIMIT_EXCEEDED']
+    const allowed = [...READ_ERRORS, 'TRIMMED', 'LIMIT_EXCEEDED', 'FENCED']
     this.call(
       `generate ${streamId}`,
       () => this.session.generate(streamId, run),
@@ -374,7 +374,7 @@ export class SimSession {
     this.call(
       what,
       make,
-      ['BUFFER_FULL'],
+      ['BUFFER_FULL', 'FENCED'],
       ({ offset }) => {
         const first = which === 'first' ? offset : offset - sent.length + 1
         for (const [i, { text }] of sent.entries()) this.epoch.know(first + i, text, this.label)

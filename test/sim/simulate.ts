@@ -30,11 +30,16 @@ export interface Outcome {
 export async function simulate(seed: number, steps: number, lines = 60): Promise<Outcome> {
   const world = new World(seed)
   let failure: Outcome['failure'] = null
+  const lost = (error: unknown): void =>
+    world.violated(`nobody handles ${error instanceof Error ? error.stack : error}`)
+  process.on('unhandledRejection', lost)
   try {
     await run(makeSystem(world), steps)
   } catch (error) {
     const what = error instanceof Violation ? error.message : `${error instanceof Error ? error.stack : error}`
     failure = { what, step: world.step, lines: world.trace.tail(lines) }
+  } finally {
+    process.off('unhandledRejection', lost)
   }
   return { seed, steps, hash: world.trace.hash, events: world.events, ms: world.nowMs, failure }
 }

@@ -23,11 +23,14 @@ export class Workload {
   private readonly random: Random
   private readonly places: Place[] = []
   private readonly actions: readonly Action[]
+  /** Share of sessions that take their topic for themselves. */
+  private readonly exclusives: number
   private agentCount = 0
 
   constructor(system: System) {
     this.system = system
     this.random = system.world.random('workload')
+    this.exclusives = this.random.pick([0, 0, 0.05, 0.3])
     // Each seed does some things often, and others never.
     const emphasis = (): number =>
       this.random.weighted([
@@ -62,6 +65,7 @@ export class Workload {
         [8, random.between(0, 60)],
         [2, random.between(0, 1500)],
         [0.5, random.between(0, 20_000)],
+        [0.1, random.between(0, 200_000)],
       ]),
     )
   }
@@ -163,10 +167,12 @@ export class Workload {
       [3, random.pick(NAMES)],
     ] as const)
     const observe = random.chance(0.1)
-    const options: SessionOptions<never> = observe ? { observe } : {}
+    const exclusive = !observe && random.chance(this.exclusives)
+    const options: SessionOptions<never> = { observe, exclusive }
+    const asked = model.number()
     const sinceMs = world.nowMs
     agent.call(
-      `session ${name}${observe ? ' (observe)' : ''}`,
+      `session ${name}${observe ? ' (observe)' : exclusive ? ' (exclusive)' : ''}`,
       () => agent.client.session(name, options),
       observe ? ['NOT_FOUND'] : [],
       (session) => {
@@ -175,6 +181,7 @@ export class Workload {
         if (!observe) epoch.held(sinceMs, `session of ${epoch.label}`)
         const opened = new SimSession(this.system, agent, session, epoch, random)
         opened.observes = observe
+        epoch.sessions.set(opened.id, { asked, opened: model.number(), exclusive })
         this.sessions.push(opened)
       },
     )
