@@ -131,6 +131,17 @@ function lastHole(log: EpochModel['log']): number {
   return at
 }
 
+/** Streams that seem to be written still, long after all writers have gone. */
+export function unsettledStreams({ label, log }: EpochModel): string[] {
+  const states = new Map<string, string>()
+  for (let offset = lastHole(log) + 1; offset < log.length; offset++) {
+    const [kind, streamId = '', state = ''] = (log[offset] as string).split(' ')
+    if (kind === 's') states.set(streamId, state)
+  }
+  const unsettled = [...states].filter(([, state]) => !isEnd(state) && state !== 'lost')
+  return unsettled.map(([streamId, state]) => `${label}: stream ${streamId} is ${state} and has no writer`)
+}
+
 const isEnd = (state: string): boolean => state === 'done' || state === 'failed' || state === 'stopped'
 
 function tokenFault(text: string, stream: StreamSoFar | undefined, sent: EpochModel['sent']): string | null {

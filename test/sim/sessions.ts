@@ -261,6 +261,13 @@ export class SimSession {
     for (let count = this.random.int(1, 12); count > 0 && !writing.over; count--) this.write(writing)
   }
 
+  /** More than goes into one chunk, or one batch of runs. */
+  writeMuch(): void {
+    const writing = this.someWriter()
+    if (writing === null) return
+    for (let count = this.random.int(4, 9); count > 0 && !writing.over; count--) this.write(writing, 12_000)
+  }
+
   flush(): void {
     const writing = this.someWriter()
     if (writing === null) return
@@ -329,11 +336,10 @@ export class SimSession {
     return this.writers.size === 0 ? null : this.random.pick([...this.writers])
   }
 
-  private write(writing: Writing): void {
+  private write(writing: Writing, size = this.random.chance(0.02) ? this.random.int(100, 20_000) : 0): void {
     const { writer } = writing
     const part = this.random.pick(PARTS)
-    const fill = this.random.chance(0.02) ? FILL.repeat(this.random.int(100, 20_000)) : ''
-    const text = `${this.system.model.number()}${fill}|`
+    const text = `${this.system.model.number()}${FILL.repeat(size)}|`
     const extra = { stream: writer.id, fence: writer.fence }
     const sent = this.record(tokenText(writer.id, part, text), extra)
     try {

@@ -8,6 +8,9 @@ import { INDEX } from '../../storage/store.ts'
 
 const ALL = 1_000_000
 
+/** Keys of no one epoch: what the store is, and counts of what it holds. */
+const OF_THE_STORE: readonly number[] = [INDEX.info, INDEX.usage]
+
 export interface TableIndex {
   /** Epochs of the topics that have a head. */
   readonly heads: ReadonlyMap<string, number>
@@ -19,7 +22,7 @@ export function indexOf(table: SortedMap): TableIndex {
   const keys: { index: string; epoch: number; key: string }[] = []
   for (const [index, byte] of Object.entries(INDEX)) {
     for (const { key, value } of table.range(indexRange(byte), false, ALL)) {
-      if (byte === INDEX.info) continue
+      if (OF_THE_STORE.includes(byte)) continue
       if (byte === INDEX.head) {
         const [, epoch] = unpack(unseal(key, value, 'a head')) as [number, number]
         heads.set(nameOfHeadKey(key), epoch)

@@ -96,12 +96,13 @@ export class Workload {
       [8, 'openStream', verb((session) => session.openStream())],
       [6, 'continue', verb((session) => session.continue())],
       [30, 'write', verb((session) => session.writeSome())],
+      [0.7, 'writeMuch', verb((session) => session.writeMuch())],
       [3, 'flush', verb((session) => session.flush())],
       [5, 'endStream', verb((session) => session.endStream())],
       [5, 'generate', verb((session) => session.generate())],
       [3, 'stop', verb((session) => session.stop())],
       [1, 'trim', verb((session) => session.trim())],
-      [0.3, 'delete', verb((session) => session.deleteTopic())],
+      [0.6, 'delete', verb((session) => session.deleteTopic())],
       [3, 'mixture', verb((session) => this.mixture(session))],
     ]
   }
@@ -127,6 +128,7 @@ export class Workload {
       [1, 'cutAll', () => network.cutAll()],
       [0.5, 'networkFails', () => network.fail(random.between(0, 20_000))],
       [3, 'crash', () => this.crashBroker()],
+      [3, 'crashSoon', () => this.crashSoon()],
       [1, 'restart', () => host.restart()],
       [0.7, 'journalFails', () => disk.fail('journal', random.between(0, 3000))],
       [0.7, 'tableFails', () => disk.fail('table', random.between(0, 3000))],
@@ -221,6 +223,25 @@ export class Workload {
     const { host, world } = this.system
     host.crash()
     world.after(this.random.chance(0.5) ? 0 : this.random.between(0, 5000), () => host.start())
+  }
+
+  /** Some things are just being done when the broker crashes. */
+  private crashSoon(): void {
+    const { random, actions } = this
+    const { world, host } = this.system
+    world.after(random.between(0, 8), () => {
+      host.crash()
+      host.start()
+    })
+    const sudden = ['crashSoon', 'crash', 'restart']
+    const others = actions.filter(([, name]) => !sudden.includes(name))
+    for (let count = random.int(1, 6); count > 0; count--) {
+      const at = random.between(0, 6)
+      world.after(at, () => {
+        this.tidy()
+        if (this.agents.length > 0) random.weighted(others.map((action) => [action[0], action] as const))[2]()
+      })
+    }
   }
 
   private slowDisk(): void {
