@@ -20,7 +20,7 @@ export interface Ending {
 export class Player {
   readonly name: string
   readonly ended: Promise<Ending>
-  /** Resolves when it has printed its first line. */
+  /** Resolves when it is at work: it has printed its first line, or told of its first records. */
   readonly started: Promise<void>
   /** Records that were acknowledged or read. */
   records = 0
@@ -32,7 +32,12 @@ export class Player {
   constructor(name: string, args: readonly string[]) {
     this.name = name
     this.process = spawn(process.execPath, [...RUNTIME, ...args], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
-    this.started = new Promise((resolve) => this.process.stdout?.once('data', () => resolve()))
+    this.started = new Promise((resolve) => {
+      this.process.stdout?.once('data', () => resolve())
+      this.process.on('message', ({ records }: Progress) => {
+        if (records > 0) resolve()
+      })
+    })
     this.ended = new Promise((resolve) => {
       this.process.once('close', (code, signal) => resolve({ code, signal }))
     })

@@ -121,6 +121,14 @@ describe('the checker', () => {
     const log = { epoch: 7, firstOffset: 4, records: SOUND.slice(4) }
     checkWriters('t', log, [[...LEDGER, ['trim', 4]]], found)
     expect(faults(found)).toEqual({})
+    checkWriters('t', { ...log, firstOffset: 10, records: SOUND.slice(10) }, [[...LEDGER, ['trim', 10]]], found)
+    checkWriters(
+      't',
+      { ...log, firstOffset: 10, records: [stream('stopped')] },
+      [[...LEDGER.slice(0, 10), ['trim', 10]]],
+      found,
+    )
+    expect(faults(found)).toEqual({})
     checkWriters('t', log, [[...LEDGER, ['trim', 3]]], found)
     expect(found.counts.lost).toBeGreaterThan(0)
   })
@@ -142,6 +150,16 @@ describe('the checker of readers', () => {
   it('finds nothing when each record came once, singly or in runs', () => {
     expect(read([7, 2, [one(0), one(1)]], [7, 4, [one(2), one(3)]])).toEqual({})
     expect(read([7, 3, [one(0), one(1), one(2)]], [7, 7, [run, one(4), one(5)]])).toEqual({})
+  })
+
+  it('excuses what was trimmed since, also from the middle of a run', () => {
+    const found = new Findings()
+    const lines: TranscriptLine[] = [
+      [7, 3, [one(0), one(1), one(2)]],
+      [7, 7, [run, one(4), one(5)]],
+    ]
+    checkReader('r', { ...log, firstOffset: 4, records: SOUND.slice(4) }, lines, found)
+    expect(faults(found)).toEqual({})
   })
 
   it('finds what is missing, comes again, comes late or is something else', () => {

@@ -180,7 +180,8 @@ class WriterCheck {
     }
     let told = this.streams.get(streamId)
     if (told === undefined) {
-      const isBeginning = record.state === 'open' || record.state === 'stopped'
+      // A stream may be born stopped; but where the log is trimmed, its beginning may be gone.
+      const isBeginning = record.state === 'open' || (record.state === 'stopped' && this.log.firstOffset === 0)
       if (!isBeginning && this.log.firstOffset === 0) this.add('lost', `the beginning of stream ${streamId}`)
       const state = record.state === 'open' ? 'none' : 'open'
       told = { tokens: isBeginning ? 0 : -1, state, endOffset: -1 }
@@ -296,7 +297,7 @@ export function checkReader(
   return count
 }
 
-/** What the log has of that kind and stream between the offsets, marked as seen; null of what has been trimmed since. */
+/** What the log has of that kind and stream between the offsets, marked as seen; null if some of it has been trimmed since. */
 function contentOf(
   log: TopicLog,
   seen: Uint8Array,
@@ -304,12 +305,11 @@ function contentOf(
   lastOffset: number,
   what: string,
 ): { count: number; digest: string; isSeen: boolean } | null {
-  if (offset < log.firstOffset) return null
   let count = 0
   let text = ''
   let only = ''
   let isSeen = false
-  for (let at = offset; at <= lastOffset; at++) {
+  for (let at = Math.max(offset, log.firstOffset); at <= lastOffset; at++) {
     const record = log.records[at - log.firstOffset]
     if (record?.what !== what) continue
     count++
@@ -318,5 +318,5 @@ function contentOf(
     if (seen[at] === 1) isSeen = true
     seen[at] = 1
   }
-  return { count, digest: count === 1 ? only : digest(text), isSeen }
+  return offset < log.firstOffset ? null : { count, digest: count === 1 ? only : digest(text), isSeen }
 }

@@ -52,7 +52,7 @@ export class Storm {
   /** Runs for so long, then lets everyone come to an end. Resolves when only the broker is left. */
   async run(ms: number): Promise<void> {
     this.startBroker()
-    const loops: Promise<void>[] = [this.torment('broker', [1_000, 8_000], this.options.killBroker)]
+    const loops: Promise<void>[] = [this.torment('broker', [500, 7_000], this.options.killBroker)]
     for (let i = 0; i < AGENT_PROCESSES; i++) {
       this.start(`agents ${i}`)
       loops.push(this.torment(`agents ${i}`, [2_000, 20_000], this.options.killAgents))
@@ -90,15 +90,14 @@ export class Storm {
     for (const player of [...this.players.values(), this.broker]) void player?.kill()
   }
 
-  /** Kills it again and again, sometimes while it starts. */
+  /** Kills it again and again, now and then while it starts. */
   private async torment(name: string, [least, most]: [number, number], isKilled: boolean): Promise<void> {
     const random = new Random(seedOf(this.options.seed, name))
     while (!this.over) {
-      if (name === 'broker' && random.chance(0.8)) await Promise.race([this.broker?.started, this.whenOver()])
-      await Promise.race([
-        pause(random.between(name === 'broker' && random.chance(0.1) ? 0 : least, most)),
-        this.whenOver(),
-      ])
+      const player = name === 'broker' ? this.broker : this.players.get(name)
+      const early = random.chance(0.1)
+      if (!early) await Promise.race([player?.started, this.whenOver()])
+      await Promise.race([pause(early ? random.between(0, 1_000) : random.between(least, most)), this.whenOver()])
       if (this.over || !isKilled) continue
       if (name === 'broker') {
         await this.killBroker()
