@@ -140,7 +140,8 @@ export class Subscription implements Reader {
   }
 
   private send(batches: Uint8Array, committedTo: number): void {
-    if (this.closed) return
+    // The socket may have filled up while the table was read.
+    if (this.closed || this.client.clogged) return
     const before = this.position
     // While the table was read, what it read may have been trimmed.
     if (this.isTrimmed) throw this.trimmedError()
@@ -150,7 +151,7 @@ export class Subscription implements Reader {
         this.client.deliver(this.id, 0, bytes, from, to)
         this.position = next
         this.credit -= to - from
-        return this.credit > 0
+        return this.credit > 0 && !this.client.clogged
       })
     }
     if (this.position === before) {
@@ -163,7 +164,7 @@ export class Subscription implements Reader {
 
   private sendRaw(batches: Uint8Array, committedTo: number): void {
     const batch = new BatchReader(new ByteReader(batches))
-    while (this.credit > 0 && batch.advance() && batch.base < committedTo) {
+    while (this.credit > 0 && !this.client.clogged && batch.advance() && batch.base < committedTo) {
       if (batch.next <= this.position) continue
       if (batch.base > this.position) return
       this.client.deliver(this.id, 0, batches, batch.start, batch.end)

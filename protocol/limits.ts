@@ -60,6 +60,9 @@ export const LIMITS = {
   creditMaxBytes: 64 * MiB,
   /** Frames written to a socket that it has not taken yet; beyond it subscriptions read from storage instead. */
   socketBufferBytes: 8 * MiB,
+  /** The same of all sockets together; beyond it those count as full that hold more than `unsentShareBytes`. */
+  unsentBytes: 64 * MiB,
+  unsentShareBytes: 32 * KiB,
   /** Records and state of one group commit, in one journal entry. */
   journalEntryBytes: 512 * KiB,
   /** Topics created in one group commit. */

@@ -29,6 +29,8 @@ const OWN_MESSAGE_BYTES = 64 * 1024
 
 /** What a writer of packed frames keeps while its connection is idle. */
 const KEPT_BYTES = 4096
+/** One that has grown beyond this is given back when its frame is complete. */
+const LARGE_BYTES = 128 * 1024
 
 /** Frames that write to the journal. */
 const PUBLISHING: ReadonlySet<number> = new Set([
@@ -69,6 +71,10 @@ export interface ConnectionOwner {
   readonly overloaded: boolean
   /** A connection has no operation under way any more. */
   answered(): void
+  /** Do all connections together hold more than they should? Then each may hold only little. */
+  readonly congested: boolean
+  /** The connection holds so many bytes more that its socket has not taken, or fewer. */
+  held(bytes: number): void
   /** Nothing more is read from the connection for a while; and then it is again. */
   paused(connection: Connection): void
   resumed(connection: Connection): void
@@ -97,6 +103,9 @@ export class Connection implements Client {
   /** Operations that wait, and their bytes. */
   private inFlight = 0
   private inFlightBytes = 0
+  /** Of what it holds unsent, what its owner was told. */
+  private toldBytes = 0
+  private gone = false
   /** What the socket held at the last ping. */
   private stalledBytes = 0
 
@@ -110,7 +119,8 @@ export class Connection implements Client {
       this.alive = true
     })
     socket.on('close', () => {
-      this.closing = true
+      this.closing = this.gone = true
+      this.tellHeld()
       owner.closed(this)
       this.tellTaken([...this.untaken])
     })
@@ -119,7 +129,13 @@ export class Connection implements Client {
   }
 
   get clogged(): boolean {
-    return this.socket.bufferedAmount + this.queuedBytes + this.deliveries.length > LIMITS.socketBufferBytes
+    const { unsentBytes } = this
+    return unsentBytes > LIMITS.socketBufferBytes || (unsentBytes > LIMITS.unsentShareBytes && this.owner.congested)
+  }
+
+  /** Gathered, or handed to the socket, which has not taken it yet. */
+  private get unsentBytes(): number {
+    return this.socket.bufferedAmount + this.queuedBytes + this.deliveries.length
   }
 
   send(frame: DownFrame): void {
@@ -329,7 +345,14 @@ export class Connection implements Client {
     this.touch()
   }
 
+  private tellHeld(): void {
+    const bytes = this.gone ? 0 : this.unsentBytes
+    this.owner.held(bytes - this.toldBytes)
+    this.toldBytes = bytes
+  }
+
   private touch(): void {
+    this.tellHeld()
     if (this.dirty) return
     this.dirty = true
     this.owner.markDirty(this)
@@ -358,6 +381,7 @@ export class Connection implements Client {
   private transmit(message: Uint8Array, takers: readonly (() => void)[]): void {
     this.socket.send(message, () => {
       this.tellTaken(takers)
+      this.tellHeld()
       if (this.paused) this.goOn()
       if (this.waiting.length === 0 || this.clogged) return
       const waiting = this.waiting
@@ -379,6 +403,8 @@ function packed(out: ByteWriter, type: number): Uint8Array {
   frame[1] = type
   frame[2] = 0xc6
   frame.writeUInt32BE(out.length - PACKED_HEADER_BYTES, 3)
+  // As its reader may not read on for long, it keeps no room for as much again.
+  if (out.bytes.length > LARGE_BYTES) out.bytes = new Uint8Array(KEPT_BYTES)
   out.length = PACKED_HEADER_BYTES
   return frame
 }

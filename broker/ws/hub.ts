@@ -28,6 +28,8 @@ export class Hub implements ConnectionOwner {
   private dirty: Connection[] = []
   private readonly pausedOnes = new Set<Connection>()
   private cancelPing: (() => void) | null = null
+  /** Of all connections, what their sockets have not taken yet. */
+  private unsentBytes = 0
   private transport: Transport | null = null
   /** Called when a connection has no operation under way any more. */
   private whenAnswered: () => void = () => undefined
@@ -74,6 +76,14 @@ export class Hub implements ConnectionOwner {
 
   get overloaded(): boolean {
     return this.options.core.overloaded
+  }
+
+  get congested(): boolean {
+    return this.unsentBytes > LIMITS.unsentBytes
+  }
+
+  held(bytes: number): void {
+    this.unsentBytes += bytes
   }
 
   frame(connection: Connection, frame: UpFrame): void {
