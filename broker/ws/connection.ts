@@ -5,7 +5,6 @@
 
 import {
   asLitetopicError,
-  ByteWriter,
   DOWN,
   type DownFrame,
   decodeUp,
@@ -18,19 +17,13 @@ import {
   writeAckEntry,
 } from '../../protocol/index.ts'
 import type { Client, NoticeEvent, NoticeFacts } from '../client.ts'
+import { PackedFrame } from './packed-frame.ts'
 
-/** `[type, bytes]` as msgpack: a list of two, the type, and the length of the bytes in four bytes. */
-const PACKED_HEADER_BYTES = 7
 /** A packed frame, and a message, are sent at about this size. */
 const SEND_BYTES = 512 * 1024
 
 /** A frame as large as this is a message of its own, and not copied into one. */
 const OWN_MESSAGE_BYTES = 64 * 1024
-
-/** What a writer of packed frames keeps while its connection is idle. */
-const KEPT_BYTES = 4096
-/** One that has grown beyond this is given back when its frame is complete. */
-const LARGE_BYTES = 128 * 1024
 
 /** Frames that write to the journal. */
 const PUBLISHING: ReadonlySet<number> = new Set([
@@ -88,8 +81,8 @@ export class Connection implements Client {
   private readonly socket: Socket
   private readonly owner: ConnectionOwner
   private queue: Uint8Array[] = []
-  private readonly acks = new ByteWriter(1024)
-  private readonly deliveries = new ByteWriter(4096)
+  private readonly acks = new PackedFrame(DOWN.ack)
+  private readonly deliveries = new PackedFrame(DOWN.deliver)
   private queuedBytes = 0
   private dirty = false
   private closing = false
@@ -112,7 +105,6 @@ export class Connection implements Client {
   constructor(socket: Socket, owner: ConnectionOwner) {
     this.socket = socket
     this.owner = owner
-    this.acks.length = this.deliveries.length = PACKED_HEADER_BYTES
     socket.binaryType = 'nodebuffer'
     socket.on('message', (data, isBinary) => this.receive(data, isBinary))
     socket.on('pong', () => {
@@ -135,7 +127,7 @@ export class Connection implements Client {
 
   /** Gathered, or handed to the socket, which has not taken it yet. */
   private get unsentBytes(): number {
-    return this.socket.bufferedAmount + this.queuedBytes + this.deliveries.length
+    return this.socket.bufferedAmount + this.queuedBytes + this.deliveries.out.length
   }
 
   send(frame: DownFrame): void {
@@ -200,7 +192,7 @@ export class Connection implements Client {
 
   ack(handle: number, producerEpoch: number, sequence: number, base: number): void {
     if (this.closing) return
-    writeAckEntry(this.acks, handle, producerEpoch, sequence, base)
+    writeAckEntry(this.acks.out, handle, producerEpoch, sequence, base)
     this.touch()
   }
 
@@ -211,11 +203,11 @@ export class Connection implements Client {
 
   deliver(subscription: number, flags: number, bytes: Uint8Array, from: number, to: number): void {
     if (this.closing) return
-    const out = this.deliveries
+    const { out } = this.deliveries
     out.varint(subscription)
     out.varint(flags)
     out.slice(bytes, from, to)
-    if (out.length > SEND_BYTES) this.sealDeliveries()
+    if (out.length > SEND_BYTES) this.sealPacked()
     this.touch()
   }
 
@@ -264,7 +256,8 @@ export class Connection implements Client {
 
   /** Cuts a silent peer off. One that is paused cannot be heard: it is cut off if it does not take what it is sent. */
   ping(): void {
-    this.shrink()
+    this.acks.shrink()
+    this.deliveries.shrink()
     const held = this.socket.bufferedAmount
     const isStuck = this.paused ? this.clogged && held >= this.stalledBytes && this.stalledBytes > 0 : !this.alive
     this.stalledBytes = held
@@ -331,14 +324,6 @@ export class Connection implements Client {
     return this.inFlight > LIMITS.requestsInFlight || this.inFlightBytes > LIMITS.uncommittedBytes
   }
 
-  /** Gives the memory of a burst back. */
-  private shrink(): void {
-    for (const writer of [this.acks, this.deliveries]) {
-      if (writer.length > PACKED_HEADER_BYTES || writer.bytes.length <= KEPT_BYTES) continue
-      writer.bytes = new Uint8Array(KEPT_BYTES)
-    }
-  }
-
   private push(frame: Uint8Array): void {
     this.queue.push(frame)
     this.queuedBytes += frame.length
@@ -359,19 +344,12 @@ export class Connection implements Client {
   }
 
   private sealPacked(): void {
-    if (this.acks.length > PACKED_HEADER_BYTES) {
-      const frame = packed(this.acks, DOWN.ack)
+    for (const packed of [this.acks, this.deliveries]) {
+      if (packed.empty) continue
+      const frame = packed.seal()
       this.queue.push(frame)
       this.queuedBytes += frame.length
     }
-    this.sealDeliveries()
-  }
-
-  private sealDeliveries(): void {
-    if (this.deliveries.length === PACKED_HEADER_BYTES) return
-    const frame = packed(this.deliveries, DOWN.deliver)
-    this.queue.push(frame)
-    this.queuedBytes += frame.length
   }
 
   private tellTaken(takers: readonly (() => void)[]): void {
@@ -394,19 +372,6 @@ export class Connection implements Client {
 /** The request of a frame, or 0 for those that are none. */
 function requestOf(frame: UpFrame): number {
   return frame[0] === UP.hello || frame[0] === UP.append || frame[0] === UP.credit ? 0 : frame[1]
-}
-
-/** The frame `[type, contents]`, copied out of the writer, which is emptied. */
-function packed(out: ByteWriter, type: number): Uint8Array {
-  const frame = Buffer.from(out.view())
-  frame[0] = 0x92
-  frame[1] = type
-  frame[2] = 0xc6
-  frame.writeUInt32BE(out.length - PACKED_HEADER_BYTES, 3)
-  // As its reader may not read on for long, it keeps no room for as much again.
-  if (out.bytes.length > LARGE_BYTES) out.bytes = new Uint8Array(KEPT_BYTES)
-  out.length = PACKED_HEADER_BYTES
-  return frame
 }
 
 function tooLarge(value: number, bound: number): LitetopicError {
