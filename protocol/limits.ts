@@ -86,6 +86,8 @@ export const LIMITS = {
   /** Copying a store: what is read and written at once; and how long a running broker rests before the next piece. */
   copyPieceBytes: MiB,
   copyPauseMs: 5,
+  /** Checking a store: damages that the report lists; the rest are only counted. */
+  damagesListed: 10_000,
   /** Earlier histories of which a topic remembers how far it shares them, the newest ones. */
   branchesPerTopic: 8,
   /** What one read of a topic's log returns at most. */

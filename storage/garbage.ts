@@ -15,7 +15,8 @@ import { TrimmedIndexes } from './trimmed-indexes.ts'
 export const KEYS_PER_STEP = 1000
 const CHUNKS_PER_STEP = 16
 
-const EPOCH_INDEXES = [
+/** Indexes whose keys begin with an epoch, and go with it. */
+export const EPOCH_INDEXES = [
   INDEX.chunk,
   INDEX.stream,
   INDEX.recordId,

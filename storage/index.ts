@@ -24,3 +24,5 @@ export type {
 export { hasLarge, storedBytes } from './stored-bytes.ts'
 export type { StoredTimer } from './timers.ts'
 export type { Branch, CheckpointEntry, ContextVersion, ProducerState, StreamState, TopicState } from './topic-state.ts'
+export type { Damage, Report, VerifyOptions } from './verify/damage.ts'
+export { verifyStore } from './verify/verify.ts'

@@ -153,6 +153,16 @@ export function epochRange(index: number, epoch: number): TableRange {
   return { gte: numbersKey(index, epoch), lt: numbersKey(index, epoch + 1) }
 }
 
+/** The name in a key of an epoch: all behind the epoch. */
+export function nameInKey(key: Uint8Array): string {
+  return Buffer.from(key.subarray(1 + NUMBER_BYTES)).toString()
+}
+
+/** Id of the upload that a part is of. */
+export function uploadOfPart(key: Uint8Array): string {
+  return Buffer.from(key.subarray(1 + NUMBER_BYTES, key.length - NUMBER_BYTES - 1)).toString()
+}
+
 /** The n-th number of a key that begins with numbers. */
 export function numberInKey(key: Uint8Array, nth: number): number {
   return readNumber(key, 1 + nth * NUMBER_BYTES)

@@ -17,7 +17,7 @@ import {
   readOperation,
 } from './operations.ts'
 import { SLAB_BYTES, type Slabs } from './slabs.ts'
-import type { Journal, Table } from './store.ts'
+import type { Journal, JournalEntry, Table } from './store.ts'
 import { storedBytes } from './stored-bytes.ts'
 import { batchAt } from './tail.ts'
 import { TopicState } from './topic-state.ts'
@@ -50,16 +50,23 @@ export interface Replayed {
 export async function replay(journal: Journal, slabs: Slabs): Promise<Replayed> {
   const byEpoch = new Map<number, Unloaded>()
   const entries: Replayed['entries'] = []
-  for await (const { number, bytes } of journal.entries()) {
-    const operations = checkEntry(bytes, number)
-    slabs.makeRoom(bytes.length)
-    const start = slabs.position
-    slabs.at(start).set(bytes, start % SLAB_BYTES)
-    slabs.position += bytes.length
-    entries.push({ number, start, operations })
-    indexEntry(slabs, start, bytes.length, number, byEpoch)
-  }
+  for await (const entry of journal.entries()) entries.push(replayEntry(slabs, entry, byEpoch))
   return { topics: [...byEpoch.values()], entries }
+}
+
+/** Reads one entry into the slabs, and notes its operations. Throws STORE_CORRUPT or DATA_DIR_VERSION. */
+export function replayEntry(
+  slabs: Slabs,
+  { number, bytes }: JournalEntry,
+  byEpoch: Map<number, Unloaded>,
+): Replayed['entries'][number] {
+  const operations = checkEntry(bytes, number)
+  slabs.makeRoom(bytes.length)
+  const start = slabs.position
+  slabs.at(start).set(bytes, start % SLAB_BYTES)
+  slabs.position += bytes.length
+  indexEntry(slabs, start, bytes.length, number, byEpoch)
+  return { number, start, operations }
 }
 
 function indexEntry(slabs: Slabs, start: number, size: number, number: number, byEpoch: Map<number, Unloaded>): void {

@@ -116,12 +116,22 @@ function putChunks(state: TopicState, batches: Uint8Array, changes: TableChange[
   if (start < batch.end) put(batch.end)
 }
 
-function putEffects(state: TopicState, effects: Effects, changes: TableChange[]): void {
-  const { epoch } = state
+export function putEffects(state: TopicState, effects: Effects, changes: TableChange[]): void {
+  for (const change of effectChanges(state.epoch, effects)) changes.push(change)
+  const counts = countsOf(state)
+  counts.ids += effects.ids?.size ?? 0
+  counts.large += effects.uploads?.size ?? 0
+  counts.context += effects.context?.length ?? 0
+  counts.checkpoints += effects.checkpoints?.length ?? 0
+  counts.streams += effects.ended?.size ?? 0
+}
+
+/** What the indexes of an epoch get of the effects. */
+export function effectChanges(epoch: number, effects: Effects): TableChange[] {
+  const changes: TableChange[] = []
   const put = (key: Buffer, value: unknown): void => {
     changes.push({ key, value: seal(key, pack(value)) })
   }
-  const counts = countsOf(state)
   for (const [id, offset] of effects.ids ?? []) put(recordIdKey(epoch, id), offset)
   for (const { name, offset, op, data } of effects.context ?? []) {
     put(contextKey(epoch, name, offset), [op, data.tag, data.value])
@@ -132,11 +142,7 @@ function putEffects(state: TopicState, effects: Effects, changes: TableChange[])
   }
   for (const stream of effects.ended?.values() ?? []) put(streamKey(epoch, stream.streamId), packStream(stream))
   for (const [uploadId, offset] of effects.uploads ?? []) changes.push(...commitMark(epoch, uploadId, offset))
-  counts.ids += effects.ids?.size ?? 0
-  counts.large += effects.uploads?.size ?? 0
-  counts.context += effects.context?.length ?? 0
-  counts.checkpoints += effects.checkpoints?.length ?? 0
-  counts.streams += effects.ended?.size ?? 0
+  return changes
 }
 
 function putTimer(state: TopicState, tableUsed: boolean, lingerMs: number, changes: TableChange[]): void {

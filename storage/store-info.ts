@@ -52,7 +52,8 @@ export async function closeInfo(store: Store, { incarnation, ancestors }: StoreI
   if (store.durability === 'os') await writeInfo(store, [INFO_FORMAT, incarnation, [...ancestors], null])
 }
 
-async function readInfo(store: Store): Promise<PackedInfo | null> {
+/** The info as it is stored; null in a store that was never opened. Rejects with STORE_CORRUPT or DATA_DIR_VERSION. */
+export async function readInfo(store: Store): Promise<PackedInfo | null> {
   const stored = await store.table.get(INFO_KEY)
   if (stored === undefined) {
     // It is written before the first commit.

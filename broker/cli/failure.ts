@@ -16,11 +16,16 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'PORT_IN_USE',
 ])
 
-const REMEDIES: Partial<Record<ErrorCode, string>> = {
-  BROKER_UNREACHABLE: 'start a broker with "litetopic serve", or name yours with --url or LITETOPIC_URL',
+/** Of `serve`, which can take another directory. */
+const SERVE_REMEDIES: Partial<Record<ErrorCode, string>> = {
   DATA_DIR_IN_USE: '--data names another one',
   DATA_DIR_UNUSABLE: '--data names another one',
   DATA_DIR_VERSION: '--data names another one',
+}
+
+const REMEDIES: Partial<Record<ErrorCode, string>> = {
+  BROKER_UNREACHABLE: 'start a broker with "litetopic serve", or name yours with --url or LITETOPIC_URL',
+  STORE_CORRUPT: 'see what is damaged with "litetopic verify", and copy what is sound with its --salvage',
   PORT_IN_USE: '--port names another one, or 0 for any free one',
   NOT_FOUND: 'see what there is with "litetopic list"',
   STREAM_EXISTS: 'choose another id with --stream',
@@ -28,12 +33,15 @@ const REMEDIES: Partial<Record<ErrorCode, string>> = {
 }
 
 /** The line for people and the exit code for scripts. */
-export function describeFailure(error: unknown): { readonly line: string; readonly exitCode: number } {
+export function describeFailure(
+  error: unknown,
+  command: string = 'serve',
+): { readonly line: string; readonly exitCode: number } {
   if (!isLitetopicError(error)) {
     const message = error instanceof Error ? error.message : String(error)
     return { line: `litetopic: ${message}`, exitCode: EXIT.failure }
   }
-  const remedy = REMEDIES[error.code]
+  const remedy = (command === 'serve' ? SERVE_REMEDIES[error.code] : undefined) ?? REMEDIES[error.code]
   return {
     line: `litetopic: ${error.message}${remedy === undefined ? '' : `; ${remedy}`} [${error.code}]`,
     exitCode: USAGE_CODES.has(error.code) ? EXIT.usage : EXIT.failure,

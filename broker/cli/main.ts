@@ -14,6 +14,7 @@ import { publishFile } from './publish-file.ts'
 import { URL_VARIABLE } from './remote.ts'
 import type { ServeOptions } from './serve.ts'
 import { type TailOptions, tail } from './tail.ts'
+import type { VerifyFlags } from './verify.ts'
 
 // A reader of the output that leaves early, such as head, is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : EXIT.failure))
@@ -25,7 +26,7 @@ async function run(argv: readonly string[]): Promise<number> {
     return 0
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage
-    const { line, exitCode } = describeFailure(error)
+    const { line, exitCode } = describeFailure(error, argv[2])
     console.error(line)
     return exitCode
   }
@@ -45,6 +46,7 @@ function program(): Command {
   addTail(command)
   addList(command)
   addInspect(command)
+  addVerify(command)
   return command
 }
 
@@ -109,6 +111,17 @@ function addInspect(program: Command): void {
     .description('show a topic: its state, streams, checkpoints and context')
     .option('--json', 'as JSON')
     .action(async (topic: string, options: InspectOptions) => inspect(topic, options))
+}
+
+function addVerify(program: Command): void {
+  program
+    .command('verify <directory>')
+    .description('check a data directory that no broker has open, and print what is damaged')
+    .option('--json', 'one damage a line, as JSON, and then the summary')
+    .action(async (directory: string, options: VerifyFlags) => {
+      const { verify } = await import('./verify.ts')
+      await verify(directory, options)
+    })
 }
 
 interface ServeFlags extends Omit<ServeOptions, 'dataDir' | 'lingerMs'> {

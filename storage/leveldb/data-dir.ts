@@ -9,11 +9,17 @@ export const FORMAT = 1
 
 const FORMAT_FILE = 'FORMAT'
 
-/** Creates the directory if need be, and returns its real path. Rejects with DATA_DIR_UNUSABLE. */
-export async function prepareDirectory(location: string): Promise<string> {
+/**
+ * The real path of the directory. If it is no data directory yet, it becomes one only with `create`. Rejects with
+ * DATA_DIR_UNUSABLE.
+ */
+export async function prepareDirectory(location: string, create: boolean): Promise<string> {
   const path = resolve(location)
   return usable(path, async () => {
-    await mkdir(path, { recursive: true })
+    if (create) await mkdir(path, { recursive: true })
+    else if ((await optional(() => stat(join(path, FORMAT_FILE)))) === undefined) {
+      throw new LitetopicError('DATA_DIR_UNUSABLE', `${path} is no data directory of litetopic`, { path })
+    }
     return realpath(path)
   })
 }

@@ -25,6 +25,8 @@ const TABLE_OPTIONS: LevelOptions = { writeBufferBytes: 16 * MiB, cacheBytes: 32
 export interface LevelStoreOptions {
   /** Default `fsync`. */
   readonly durability?: Durability
+  /** False: only a data directory that there is, or DATA_DIR_UNUSABLE. Default true. */
+  readonly create?: boolean
   /** How a LevelDB directory is opened; for other engines, and for faults. Default: LevelDB. */
   readonly open?: OpenLevel
 }
@@ -46,7 +48,7 @@ interface Parts {
  */
 export async function openLevelStore(location: string, options: LevelStoreOptions = {}): Promise<Store> {
   const durability = options.durability ?? 'fsync'
-  const directory = await prepareDirectory(location)
+  const directory = await prepareDirectory(location, options.create ?? true)
   const lock = await usable(directory, () => lockDirectory(directory))
   const handles: LevelHandle[] = []
   try {
