@@ -203,7 +203,7 @@ function admitAppend(
   admitMessages(scopes, bytes, entry.from, entry.to)
   for (const scope of scopes) scope.check('messageBytes', content)
   if (found.ends === null || entry.count > 1) admitStored(scopes, size + content)
-  admitRate(scopes, entry.count, size, clock.monotonicMs())
+  admitRate(scopes, entry.count, size + content, clock.monotonicMs())
 }
 
 /** Checks every record of an entry against its shape, its tag and its stream. Throws BAD_FRAME, BAD_VALUE, BAD_REQUEST. */

@@ -6,6 +6,7 @@
 
 import { asLitetopicError, checkId, type DataTag, LIMITS, LitetopicError, type RecordParts } from '../protocol/index.ts'
 import { findRecordId, recentUpload, type Shard, type StoredUpload } from '../storage/index.ts'
+import { admitStored } from './admission.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import { PartSlots } from './part-slots.ts'
@@ -117,6 +118,7 @@ export class Uploads {
     const { epoch } = topic.state
     const upload = this.get(epoch, frame.uploadId)
     if (upload === undefined || upload.attachment !== attachment) throw unknownUpload(topic, frame.uploadId)
+    if (attachment.scopes.length > 0) this.checkSize(attachment, upload.bytes + frame.bytes.length)
     const slot = upload.admit(frame)
     const { length } = frame.bytes
     this.touch(upload)
@@ -208,6 +210,7 @@ export class Uploads {
   private checkSize(attachment: Attachment, size: number): void {
     if (size > this.options.maxMessageBytes) throw tooLarge(size, this.options.maxMessageBytes)
     for (const scope of attachment.scopes) scope.check('messageBytes', size)
+    admitStored(attachment.scopes, size)
   }
 
   private async create(attachment: Attachment, { uploadId, tag }: UploadRequest): Promise<Upload> {

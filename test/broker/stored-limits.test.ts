@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import type { PrefixLimits } from '../../broker/index.ts'
 import { LIMITS, UP } from '../../protocol/index.ts'
 import { message, TestBroker, tempDir } from './brokers.ts'
+import { begin, contentOf, granted, large, sendPart, upload } from './large.ts'
 import { codeOf, type Peer, refusalOf } from './peer.ts'
 import type { Refusal } from './refusal.ts'
 import { eventually } from './virtual-clock.ts'
@@ -113,6 +114,46 @@ describe('bytes below a prefix', () => {
     expect(await bytes()).toBe(large)
     await peer.ask(UP.trim, 0, 0, sequence++, { before: 140 })
     expect(await bytes()).toBe(0)
+  })
+})
+
+describe('a large message', () => {
+  const content = contentOf(LIMITS.partBytes + 1_000)
+
+  test('counts with its content: its size, what it stores, and what a second lets in', async () => {
+    const bounds = { messageBytes: 300_000, bytes: 500_000, bytesPerSecond: 100_000 }
+    const [broker, peer] = await start({ a: bounds })
+    await peer.attach('a/1', { producer: 'p' })
+    const tooLarge = await refusalOf(begin(peer, { uploadId: 'u0', size: 300_001 }))
+    const facts = { limit: 'messageBytes', value: 300_001, bound: 300_000, scope: 'prefix', prefix: 'a' }
+    expect(told(tooLarge)).toEqual(['LIMIT_EXCEEDED', facts])
+    await upload(peer, { uploadId: 'u1' }, content)
+    await peer.append({ sequence: 0 }, large('u1', content))
+    expect(usage(broker, 'a')?.bytes).toBeGreaterThan(content.length)
+    expect(usage(broker, 'a')).toEqual(await recount(peer, 'a'))
+    const { code, details } = await refusalOf(peer.append({ sequence: 1 }, message('m')))
+    expect([code, details.limit]).toEqual(['RATE_LIMITED', 'bytesPerSecond'])
+    await broker.clock.advance(details.retryAfterMs as number)
+    expect(await codeOf(peer.append({ sequence: 1 }, message('m')))).toBe('ok')
+    await broker.clock.advance(3_000)
+    // What was said of its size, and then what comes.
+    expect((await refusalOf(begin(peer, { uploadId: 'u2', size: 250_000 }))).details).toMatchObject({ limit: 'bytes' })
+    await begin(peer, { uploadId: 'u2' })
+    await granted(peer, 'u2')
+    const part = sendPart(peer, { uploadId: 'u2' }, 0, content.subarray(0, LIMITS.partBytes))
+    expect((await refusalOf(part)).details).toMatchObject({ limit: 'bytes' })
+    await peer.ask(UP.abandon, 0, 'u2')
+    await peer.ask(UP.trim, 0, 0, 2, { before: 1 })
+    expect(usage(broker, 'a')).toEqual(await recount(peer, 'a'))
+    await upload(peer, { uploadId: 'u3' }, content)
+    await upload(peer, { uploadId: 'u4' }, content)
+    expect(await peer.append({ sequence: 3 }, large('u3', content))).toBe(2)
+    await broker.clock.advance(10_000)
+    const full = await refusalOf(peer.append({ sequence: 4 }, large('u4', content)))
+    expect(full.details).toMatchObject({ limit: 'bytes' })
+    await peer.ask(UP.trim, 0, 0, 4, { before: 3 })
+    // Its upload is as it was: what is refused for now is not lost.
+    expect(await peer.append({ sequence: 5 }, large('u4', content))).toBe(3)
   })
 })
 
