@@ -1,12 +1,13 @@
 /** Wires a broker together: store, core, listener; and takes it down in order. No logic of its own. */
 
 import { createRequire } from 'node:module'
-import { DEFAULT_HOST, DEFAULT_PORT, LIMITS, LitetopicError, WEBSOCKET_PATH } from '../protocol/index.ts'
+import { DEFAULT_HOST, DEFAULT_PORT, invariant, LIMITS, LitetopicError, WEBSOCKET_PATH } from '../protocol/index.ts'
 import { type Durability, MemoryDisk, openLevelStore, openMemoryStore, type Store } from '../storage/index.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { Core, type CoreStats } from './core.ts'
 import { type LimitOptions, limitTable, type PrefixLimits } from './limits.ts'
 import { policyTable } from './policy.ts'
+import { Recovery } from './recovery.ts'
 import { Hub, type Transport } from './ws/hub.ts'
 import { WebSocketTransport } from './ws/server.ts'
 
@@ -44,13 +45,19 @@ export interface BrokerOptions {
   /** The largest message, which travels in parts, in bytes. Default 256 MiB. */
   readonly maxMessageBytes?: number
   readonly clock?: Clock
-  /** A store to use instead of a data directory. */
-  readonly store?: Store
+  /**
+   * A store to use instead of a data directory, or what opens one: after a failed write it is called again, once the store is
+   * closed. One that is given ready is not written again after a failed write.
+   */
+  readonly store?: Store | (() => Promise<Store>)
   /** Where connections come from, instead of a WebSocket server at host and port. */
   readonly transport?: Transport
   /** Told, in one line, of what an operator should know. */
   readonly log?: (line: string) => void
 }
+
+/** While no store is open. */
+const NO_CORE: CoreStats = { residentTopics: 0, journalFullness: 0, reclaimed: 0, available: false, usage: {} }
 
 export interface Broker {
   /** For `connect`. */
@@ -58,7 +65,7 @@ export interface Broker {
   readonly host: string
   readonly port: number
   readonly dataDir: string | null
-  /** Topics in memory, connections, and how full the journal is (1 is full). */
+  /** Topics in memory, connections, how full the journal is (1 is full), and whether the store takes writes now. */
   stats(): CoreStats & { readonly connections: number }
   /**
    * Refuses new work with SHUTTING_DOWN, tells clients when to come back, answers what is under way, stores it, and closes.
@@ -72,47 +79,73 @@ export interface Broker {
  * BAD_NAME, BAD_REQUEST or PORT_IN_USE.
  */
 export async function startBroker(options: BrokerOptions = {}): Promise<Broker> {
-  const store = options.store ?? (await openStore(options))
+  const opener = storeOpener(options)
+  const { store: given } = options
+  const store = await (typeof given === 'object' ? given : opener())
   try {
-    return await startOn(store, options)
+    return await startOn(store, options, typeof given === 'object' ? null : opener)
   } catch (error) {
     await store.close()
     throw error
   }
 }
 
-async function startOn(store: Store, options: BrokerOptions): Promise<Broker> {
+/** `reopen` opens the store again after a failed write; null for one that cannot be. */
+async function startOn(store: Store, options: BrokerOptions, reopen: (() => Promise<Store>) | null): Promise<Broker> {
+  const clock = options.clock ?? systemClock
+  const log = options.log ?? (() => undefined)
   const limits = limitTable(options.limits ?? {}, options.policies ?? {})
-  const core = await Core.open(store, {
-    ...options,
-    clock: options.clock ?? systemClock,
-    policies: policyTable(options.lingerMs ?? LIMITS.lingerMs, options.policies ?? {}),
-    limits,
-    log: options.log ?? (() => undefined),
-    relieved: () => hub.relieve(),
+  const policies = policyTable(options.lingerMs ?? LIMITS.lingerMs, options.policies ?? {})
+  const coreOn = async (opened: Store): Promise<Core> => {
+    const broken = (error: LitetopicError): void => {
+      log(brokenLine(opened.location, error, reopen !== null))
+      if (reopen !== null) recovery.begin(made)
+    }
+    const made = await Core.open(opened, {
+      ...options,
+      clock,
+      log,
+      policies,
+      limits,
+      relieved: () => hub.relieve(),
+      broken,
+    })
+    return made
+  }
+  const recovery = new Recovery<Core>({
+    clock,
+    log,
+    open: () => openCore(reopen, coreOn),
+    use(next) {
+      reclaimed += next === null ? (core?.stats().reclaimed ?? 0) : 0
+      hub.use(next)
+      core = next
+      next?.start()
+    },
   })
-  const hub = new Hub({
-    core,
-    clock: options.clock ?? systemClock,
-    version: packageVersion(),
-    frameBytes: limits.frameBytes,
-  })
+  /** By the cores before the present one. */
+  let reclaimed = 0
+  let core: Core | null = await coreOn(store)
+  const hub = new Hub({ core, clock, version: packageVersion(), frameBytes: limits.frameBytes })
   const host = options.host ?? DEFAULT_HOST
-  const port = await hub.open(
-    options.transport ?? new WebSocketTransport(host, checkPort(options.port), limits.frameBytes),
-  )
+  const transport = options.transport ?? new WebSocketTransport(host, checkPort(options.port), limits.frameBytes)
+  const port = await hub.open(transport)
   core.start()
   let closed: Promise<void> | null = null
   const close = async (): Promise<void> => {
-    await Promise.all([core.stop(), hub.close()])
-    await core.close()
+    await recovery.stop()
+    await Promise.all([core?.stop(), hub.close()])
+    await core?.close()
   }
   return {
     url: `ws://${host.includes(':') ? `[${host}]` : host}:${port}${WEBSOCKET_PATH}`,
     host,
     port,
     dataDir: store.location === 'memory' ? null : store.location,
-    stats: () => ({ connections: hub.connections, ...core.stats() }),
+    stats() {
+      const stats = core?.stats() ?? NO_CORE
+      return { ...stats, connections: hub.connections, reclaimed: reclaimed + stats.reclaimed }
+    },
     close() {
       closed ??= close()
       return closed
@@ -125,9 +158,30 @@ function checkPort(port: number = DEFAULT_PORT): number {
   throw new LitetopicError('BAD_REQUEST', `port must be from 0 to 65535, not ${port}`)
 }
 
-async function openStore(options: BrokerOptions): Promise<Store> {
-  if (options.dataDir === null) return openMemoryStore(new MemoryDisk())
-  return openLevelStore(options.dataDir ?? './data', { durability: options.durability ?? 'fsync' })
+/** What opens the store, at the start and after a failed write. */
+function storeOpener({ store, dataDir, durability }: BrokerOptions): () => Promise<Store> {
+  if (typeof store === 'function') return store
+  if (dataDir !== null) return () => openLevelStore(dataDir ?? './data', { durability: durability ?? 'fsync' })
+  const disk = new MemoryDisk()
+  return () => openMemoryStore(disk)
+}
+
+async function openCore(reopen: (() => Promise<Store>) | null, coreOn: (store: Store) => Promise<Core>): Promise<Core> {
+  invariant(reopen !== null, 'the store can be opened anew')
+  const store = await reopen()
+  try {
+    return await coreOn(store)
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+}
+
+function brokenLine(location: string, error: LitetopicError, heals: boolean): string {
+  const advice = heals
+    ? 'make room or mend the disk, and the broker goes on by itself'
+    : 'make room or mend the disk, and start the broker again'
+  return `the store cannot be written, and nothing is acknowledged until it can: ${error.message} (${location}); ${advice}`
 }
 
 function packageVersion(): string {

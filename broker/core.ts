@@ -30,6 +30,8 @@ export interface CoreOptions {
   readonly log: (line: string) => void
   /** Publishers that were paused may go on, if it is not `overloaded` any more. */
   readonly relieved: () => void
+  /** Told once, when nothing can be written any more: the store must be opened anew. */
+  readonly broken: (error: LitetopicError) => void
 }
 
 export interface CoreStats {
@@ -38,6 +40,8 @@ export interface CoreStats {
   readonly journalFullness: number
   /** Topics reclaimed since the start. */
   readonly reclaimed: number
+  /** Does the store take writes? */
+  readonly available: boolean
   /** What is stored below each prefix that bounds it; not `counted` yet if it is still being counted. */
   readonly usage: Readonly<Record<string, { topics: number; bytes: number; counted: boolean }>>
 }
@@ -59,8 +63,11 @@ export class Core {
   /** Reads the store's journal. Call `start` then. Rejects with STORE_CORRUPT or DATA_DIR_VERSION, and leaves the store open. */
   static async open(store: Store, options: CoreOptions): Promise<Core> {
     const { clock, policies, limits, log, relieved } = options
-    const report = (error: LitetopicError): void => log(`${error.code}: ${error.message}`)
-    const unavailable = (error: LitetopicError): void => log(`the store cannot be written: ${error.message}`)
+    const report = (error: LitetopicError): void => {
+      // What follows from a failed write has been told with it.
+      if (error.code === 'STORE_UNAVAILABLE' && shard.log.failure !== null) return
+      log(`${error.code}: ${error.message}`)
+    }
     const shard: Shard<CommitItem> = await Shard.open<CommitItem>(store, {
       committed(items) {
         for (const item of items) tell(item, null, report)
@@ -69,13 +76,17 @@ export class Core {
         quiet.touch()
       },
       failed(items, error) {
-        unavailable(error)
         for (const item of items) tell(item, error, report)
       },
       lingerMs: (state) => effectivePolicy(policies, state.name, state.policy).lingerMs,
       flushed: (state) => reclaimer.flushed(state),
       truncated: relieved,
-      flushFailed: unavailable,
+      flushFailed: report,
+      broken(error) {
+        options.broken(error)
+        // Those that wait for room are refused, and can go on reading.
+        relieved()
+      },
     })
     const registry = new Registry(shard, clock)
     const maxMessageBytes = options.maxMessageBytes ?? LIMITS.largeMessageBytes
@@ -96,7 +107,7 @@ export class Core {
     }
     const reclaimer = new Reclaimer(context)
     registry.onResident = (topic) => reclaimer.resident(topic)
-    const quiet = new Quiet(shard, clock, options.quietMs ?? LIMITS.quietMs, unavailable)
+    const quiet = new Quiet(shard, clock, options.quietMs ?? LIMITS.quietMs, report)
     return new Core(context, reclaimer, quiet)
   }
 
@@ -115,10 +126,23 @@ export class Core {
     return this.context.shard.incarnation
   }
 
+  /** Where the store is, for people. */
+  get location(): string {
+    return this.context.shard.store.location
+  }
+
+  /** Rejects with STORE_UNAVAILABLE as long as the store, opened anew, could not be written. */
+  probe(): Promise<void> {
+    return this.context.shard.store.probe()
+  }
+
   /** Are publishers to be paused, because the disk does not keep up? */
   get overloaded(): boolean {
     const { log } = this.context.shard
-    return log.uncommittedBytes > LIMITS.uncommittedBytes || log.fullness > LIMITS.journalPauseShare
+    return (
+      log.failure === null &&
+      (log.uncommittedBytes > LIMITS.uncommittedBytes || log.fullness > LIMITS.journalPauseShare)
+    )
   }
 
   stats(): CoreStats {
@@ -130,6 +154,7 @@ export class Core {
       residentTopics: registry.size,
       journalFullness: shard.log.fullness,
       reclaimed: this.reclaimer.reclaimed,
+      available: shard.log.failure === null,
       usage: Object.fromEntries(usage),
     }
   }

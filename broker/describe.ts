@@ -45,7 +45,7 @@ export async function description(context: Context, topic: Topic, isResident: bo
   const { table } = context.shard.store
   const found = await listCheckpoints(table, state, state.committedTo, LIMITS.pageItems)
   const { entries } = await contextPage(context, topic, { limit: LIMITS.pageItems, bytes: Number.POSITIVE_INFINITY })
-  await allCommitted(context)
+  await allCommitted(context, topic)
   const policy = effectivePolicy(context.policies, state.name, state.policy)
   const lingering = topic.holders === 0 && Number.isFinite(topic.lingerUntilMs)
   const { clock } = context

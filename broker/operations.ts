@@ -19,7 +19,7 @@ import {
   type RequestType,
   type UP,
 } from '../protocol/index.ts'
-import { findStream } from '../storage/index.ts'
+import { findStream, type ProducerState } from '../storage/index.ts'
 import { admitAttachment, admitSubscription, admitTopic, enter, leave } from './admission.ts'
 import { append } from './append.ts'
 import type { Client } from './client.ts'
@@ -134,7 +134,7 @@ export class Operations {
     const topic = usable(attachment.topic)
     const stream = await findStream(this.context.shard.store.table, topic.state, checkId(streamId, 'stream id'))
     const info = stream === null ? null : streamInfo(stream, topic.isLive(streamId))
-    await allCommitted(this.context)
+    await allCommitted(this.context, topic)
     return { stream: info }
   }
 
@@ -239,7 +239,7 @@ export class Operations {
     return this.withTopic(checkTopicName(name), async (topic) => {
       if (topic === null) {
         // Perhaps it is just being deleted.
-        await allCommitted(this.context)
+        await allCommitted(this.context, null)
         return { deleted: false }
       }
       if (epoch !== null && topic.state.epoch !== epoch) throw recreated(topic)
@@ -285,11 +285,14 @@ export class Operations {
   private attachReply(attachment: Attachment, created: boolean): Promise<ReplyOf<typeof UP.attach>> {
     const { topic, producerId } = attachment
     const { shard } = this.context
+    const known = (): ProducerState | null => {
+      const slot = producerId === null ? -1 : findSlot(topic.state, producerId)
+      const producer = slot < 0 ? null : (topic.state.producers?.[slot] ?? null)
+      return producer !== null && producer.sequence >= 0 ? producer : null
+    }
     const answer = (): ReplyOf<typeof UP.attach> => {
       const { state } = topic
-      const slot = producerId === null ? -1 : findSlot(state, producerId)
-      const producer = slot < 0 ? null : (state.producers?.[slot] ?? null)
-      const known = producer !== null && producer.sequence >= 0
+      const producer = known()
       return {
         epoch: state.epoch,
         created,
@@ -298,12 +301,15 @@ export class Operations {
         fence: attachment.fence,
         cursor: formatCursor({ incarnation: shard.incarnation, epoch: state.epoch, next: state.committedTo }),
         lingerMs: lingerInfo(policyOf(this.context, topic)),
-        producer: known ? { producerEpoch: producer.epoch, sequence: producer.sequence } : null,
+        producer: producer === null ? null : { producerEpoch: producer.epoch, sequence: producer.sequence },
       }
     }
     const { state } = topic
-    const isCommitted = shard.isCreated(state) && state.committedTo === state.nextOffset
-    if (isCommitted && topic.fencesUnderWay === 0) return Promise.resolve(answer())
+    const isCommitted = state.committedTo === state.nextOffset && topic.fencesUnderWay === 0
+    // When nothing can be written any more, all that is committed can still be read; but of a producer's last sequence it is
+    // not certain that it is stored.
+    const isReadable = shard.log.failure !== null && (shard.log.isSettled(state.epoch) || known() === null)
+    if (shard.isCreated(state) && (isCommitted || isReadable)) return Promise.resolve(answer())
     return new Promise((resolve, reject) => {
       shard.log.afterCommit(new CallbackItem(() => resolve(answer()), reject))
     })

@@ -38,7 +38,7 @@ export async function checkpointOffset(context: Context, topic: Topic, name: str
   const offset = await findCheckpoint(context.shard.store.table, topic.state, name)
   if (offset !== null) {
     // One that is just being written is waited for: an older one would be the wrong answer soon.
-    if (offset >= topic.state.committedTo) await allCommitted(context)
+    if (offset >= topic.state.committedTo) await allCommitted(context, topic)
     return offset
   }
   const which = name === null ? 'no checkpoint' : `no checkpoint ${name}`

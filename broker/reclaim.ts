@@ -116,11 +116,18 @@ export class Reclaimer {
         return
       }
       const gone = new LitetopicError('GONE', `topic ${topic.name} was ${event}`, { outcome: 'gone' })
-      const tell = new CallbackItem(() => {
-        for (const attachment of topic.attachments) attachment.client.notice(attachment.handle, event, {})
-        for (const subscription of [...topic.subscriptions]) subscription.close(gone)
-        resolve()
-      }, reject)
+      const tell = new CallbackItem(
+        () => {
+          for (const attachment of topic.attachments) attachment.client.notice(attachment.handle, event, {})
+          for (const subscription of [...topic.subscriptions]) subscription.close(gone)
+          resolve()
+        },
+        (error) => {
+          // What is read meanwhile is as it is stored, and so it will be found when the store is opened anew.
+          if (shard.isCreated(topic.state)) registry.restore(topic)
+          reject(error)
+        },
+      )
       shard.delete(topic.state, tell)
       topic.ended = gone
       this.context.uploads.topicEnded(topic)

@@ -53,6 +53,13 @@ export class Registry {
     if (this.topics.get(topic.name) === topic) this.topics.delete(topic.name)
   }
 
+  /** Its deletion could not be stored: the name stands for it again. */
+  restore(topic: Topic): void {
+    topic.ended = null
+    topic.state.deleted = false
+    this.topics.set(topic.name, topic)
+  }
+
   /** Is this the topic that the name stands for now? */
   holds(topic: Topic): boolean {
     return this.topics.get(topic.name) === topic

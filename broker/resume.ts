@@ -51,7 +51,7 @@ export async function resume(context: Context, topic: Topic, request: ResumeRequ
   if (checkpoint !== null) reply.checkpoint = await checkpointInfo(context, topic, checkpoint)
   await addContextAndStreams(context, topic, next.next, streams, reply)
   // What is told of is durable when it is told.
-  await allCommitted(context)
+  await allCommitted(context, topic)
   if (topic.ended !== null) throw topic.ended
   return reply
 }

@@ -108,6 +108,13 @@ export const LIMITS = {
   quietMs: 10_000,
   /** After a writer's connection dropped, how long its streams wait before they are `lost`. */
   streamGraceMs: 10_000,
+  /** After a failed write, between two looks whether the store can be written again, growing from the least to the most. */
+  storeRetryMinMs: 250,
+  storeRetryMaxMs: 10_000,
+  /** A store that works for this long after a failed write is well again: the next failure starts from the least wait. */
+  storeHealthyMs: 60_000,
+  /** Disk space that must be free for it, beside what opening the store writes. */
+  storeProbeBytes: 4 * MiB,
   /** A WebSocket ping to a silent client, and as long again for its answer. */
   pingMs: 30_000,
   /** Between opening a connection and its hello. */

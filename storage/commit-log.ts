@@ -3,8 +3,24 @@
  * the next one gathers. An item given with an operation comes back when its commit is durable, or with the error.
  */
 
-import { ByteWriter, FORM, invariant, LIMITS, LitetopicError, pack, writeBatchHeader } from '../protocol/index.ts'
-import { APPEND_EFFECTS, ENTRY_HEADER_BYTES, OPERATION, type OperationBody, writeEntryHeader } from './operations.ts'
+import {
+  asLitetopicError,
+  ByteWriter,
+  FORM,
+  invariant,
+  LIMITS,
+  type LitetopicError,
+  pack,
+  writeBatchHeader,
+} from '../protocol/index.ts'
+import {
+  APPEND_EFFECTS,
+  addEpochs,
+  ENTRY_HEADER_BYTES,
+  OPERATION,
+  type OperationBody,
+  writeEntryHeader,
+} from './operations.ts'
 import { SLAB_BYTES, type Slabs } from './slabs.ts'
 import type { Journal } from './store.ts'
 import { EPOCHS_PER_COMMIT, type TopicState, topicExtra } from './topic-state.ts'
@@ -38,7 +54,7 @@ export interface ShardAppend<Item> {
 export interface CommitListener<Item> {
   /** The commit of these items is durable. */
   committed(items: readonly Item[]): void
-  /** The commit of these items failed, and so will every later one. */
+  /** These items will not be committed, nor any later one. */
   failed(items: readonly Item[], error: LitetopicError): void
 }
 
@@ -73,6 +89,8 @@ export class CommitLog<Item> {
   private operationsTotal = 0
   /** Bytes gathered or being committed. */
   uncommittedBytes = 0
+  /** After a failure: epochs of the topics of which something was assigned that may not be stored; null before. */
+  private unstored: Set<number> | null = null
 
   constructor(journal: Journal, slabs: Slabs, listener: CommitListener<Item>) {
     this.journal = journal
@@ -97,9 +115,25 @@ export class CommitLog<Item> {
     return this.index === 0 ? this.number - 1 : this.number
   }
 
-  /** Throws STORE_UNAVAILABLE after a failed commit. Call before changing any state. */
+  /** Throws STORE_UNAVAILABLE once it has failed. Call before changing any state. */
   check(): void {
     if (this.error !== null) throw this.error
+  }
+
+  /** Why nothing is written any more, or null. */
+  get failure(): LitetopicError | null {
+    return this.error
+  }
+
+  /** Has it failed with everything stored that was assigned to the topic of that epoch? Then its state may be told. */
+  isSettled(epoch: number): boolean {
+    return this.unstored !== null && !this.unstored.has(epoch)
+  }
+
+  /** Takes no more operations. What waits fails when it is known what becomes of the commit under way. */
+  fail(error: LitetopicError): void {
+    this.error ??= error
+    if (!this.committing) this.failWaiting(this.error)
   }
 
   /**
@@ -291,6 +325,7 @@ export class CommitLog<Item> {
     } finally {
       this.committing = false
     }
+    if (this.error !== null) this.failWaiting(this.error)
   }
 
   private async commit(batch: Gathered<Item>[]): Promise<void> {
@@ -304,7 +339,7 @@ export class CommitLog<Item> {
     try {
       await this.journal.append(first.number, entries)
     } catch (error) {
-      this.fail(batch, error)
+      this.error ??= asLitetopicError(error)
       return
     }
     this.underWay = []
@@ -331,20 +366,14 @@ export class CommitLog<Item> {
     for (const wait of ready) wait.resolve()
   }
 
-  private fail(batch: Gathered<Item>[], cause: unknown): void {
-    const error =
-      cause instanceof LitetopicError
-        ? cause
-        : new LitetopicError('STORE_UNAVAILABLE', 'the journal cannot be written', {}, cause)
-    this.error = error
+  private failWaiting(error: LitetopicError): void {
     this.seal()
-    const lost = [...batch, ...this.sealed.splice(0)]
-    this.underWay = []
+    const lost = [...this.underWay.splice(0), ...this.sealed.splice(0)]
+    this.unstored ??= new Set()
+    for (const { start, end } of lost) addEpochs(this.slabs.at(start), start % SLAB_BYTES, end - start, this.unstored)
     this.uncommittedBytes = 0
-    this.listener.failed(
-      lost.flatMap((entry) => entry.items),
-      error,
-    )
+    const items = lost.flatMap((entry) => entry.items)
+    if (items.length > 0) this.listener.failed(items, error)
     for (const wait of this.waiting.splice(0)) wait.reject(error)
   }
 }

@@ -119,6 +119,9 @@ async function openAlone(store: Store): Promise<Shard<never>> {
     flushFailed: (error) => {
       failure ??= error
     },
+    broken: (error) => {
+      failure ??= error
+    },
   })
   try {
     for (const name of shard.unloadedNames()) {

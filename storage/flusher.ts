@@ -32,8 +32,10 @@ export interface FlusherListener {
   buried(): void
   /** The journal was truncated: it is less full now. */
   truncated(): void
-  /** The table cannot be written, and nothing more is flushed; or one topic cannot be read, and is left aside. */
+  /** A topic cannot be read, and is left aside. */
   flushFailed(error: LitetopicError): void
+  /** Nothing more is flushed. */
+  stopped(error: LitetopicError): void
 }
 
 export class Flusher {
@@ -160,7 +162,7 @@ export class Flusher {
       }
     } catch (error) {
       this.stopped = true
-      this.listener.flushFailed(asLitetopicError(error))
+      this.listener.stopped(asLitetopicError(error))
     }
   }
 

@@ -58,6 +58,11 @@ export class Graves {
     }
   }
 
+  /** Was a topic of that name deleted that the table still has? */
+  has(name: string): boolean {
+    return this.byName.has(name)
+  }
+
   /** Is something under that name that `bury` has not been asked to remove yet? */
   isOpen(name: string): boolean {
     return this.next(name) !== undefined

@@ -10,7 +10,7 @@
  */
 
 import { crc32 } from 'node:zlib'
-import { type ByteReader, LitetopicError, unpack } from '../protocol/index.ts'
+import { ByteReader, LitetopicError, unpack } from '../protocol/index.ts'
 
 export const ENTRY_HEADER_BYTES = 24
 export const ENTRY_FORMAT = 1
@@ -107,6 +107,12 @@ export function readOperation(reader: ByteReader): FoundOperation {
     throw new LitetopicError('STORE_CORRUPT', `an operation of type ${type} that is not a list`)
   }
   return { type: type as OperationType, epoch: body[0], producer: 0, sequence: 0, flags: 0, batchAt: -1, body }
+}
+
+/** Adds the epochs of the topics that an entry in `slab[from, from + size)` has operations of. */
+export function addEpochs(slab: Buffer, from: number, size: number, epochs: Set<number>): void {
+  const reader = new ByteReader(slab, from + ENTRY_HEADER_BYTES, from + size)
+  while (!reader.done) epochs.add(readOperation(reader).epoch)
 }
 
 function readAppend(reader: ByteReader): FoundOperation {

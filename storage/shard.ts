@@ -24,8 +24,12 @@ import { DueTimers } from './timers.ts'
 import { EPOCHS_PER_COMMIT, TopicState, topicExtra } from './topic-state.ts'
 import { Usage } from './usage.ts'
 import { countPrefix } from './usage-count.ts'
+import { watchWrites } from './watched-store.ts'
 
-export interface ShardListener<Item> extends CommitListener<Item>, Omit<FlusherListener, 'buried'> {}
+export interface ShardListener<Item> extends CommitListener<Item>, Omit<FlusherListener, 'buried' | 'stopped'> {
+  /** Once: nothing can be written any more, until the store is opened anew. What is committed can be read on. */
+  broken(error: LitetopicError): void
+}
 
 export class Shard<Item> {
   readonly store: Store
@@ -43,20 +47,21 @@ export class Shard<Item> {
   private closing = false
 
   private constructor(store: Store, info: StoreInfo, usage: Usage, slabs: Slabs, listener: ShardListener<Item>) {
-    this.store = store
+    const watched = watchWrites(store, (error) => this.fail(error))
+    this.store = watched
     this.info = info
     this.usage = usage
     this.listener = listener
     this.slabs = slabs
-    this.log = new CommitLog(store.journal, slabs, listener)
-    this.timers = new DueTimers(store.table)
-    this.parts = new Parts(store.table)
+    this.log = new CommitLog(watched.journal, slabs, listener)
+    this.timers = new DueTimers(watched.table)
+    this.parts = new Parts(watched.table)
     this.garbage = new Garbage(
-      store.table,
+      watched.table,
       () => this.log.whenAllDurable(),
       (error) => listener.flushFailed(error),
     )
-    this.flusher = new Flusher(this.log as CommitLog<unknown>, store.table, usage, {
+    this.flusher = new Flusher(this.log as CommitLog<unknown>, watched.table, usage, {
       lingerMs: (state) => listener.lingerMs(state),
       flushed: (state) => {
         this.garbage.trim(state)
@@ -65,6 +70,7 @@ export class Shard<Item> {
       buried: () => this.garbage.mark(),
       truncated: () => listener.truncated(),
       flushFailed: (error) => listener.flushFailed(error),
+      stopped: (error) => this.fail(error),
     })
     this.log.onDirty = (state) => this.flusher.add(state, state.dirtySince)
   }
@@ -93,7 +99,7 @@ export class Shard<Item> {
     const shard = new Shard<Item>(store, info, usage, slabs, listener)
     for (const { number, start, operations } of replayed.entries) shard.log.noteReplayed(number, start, operations)
     for (const topic of replayed.topics) {
-      const lazy = new LazyState(topic, store.table, slabs, (state) => shard.flusher.loaded(lazy, state))
+      const lazy = new LazyState(topic, shard.store.table, slabs, (state) => shard.flusher.loaded(lazy, state))
       shard.flusher.add(lazy, topic.since)
       usage.noteReplayed(topic)
       if (topic.deleted) shard.flusher.addGrave(lazy)
@@ -101,11 +107,17 @@ export class Shard<Item> {
     return shard
   }
 
-  /** The topic of that name, or null. Reads the table at most once per call; asks the caller to keep the state. */
+  /**
+   * The topic of that name, or null. Reads the table at most once per call; asks the caller to keep the state. Rejects with
+   * STORE_UNAVAILABLE when nothing can be written any more and it is not certain that the topic's deletion is stored.
+   */
   async load(name: string): Promise<TopicState | null> {
     const known = this.flusher.find(name)
     const state = await (known === undefined ? this.loadStored(name) : isLazy(known) ? known.load() : known)
-    if (state === null || state.deleted) return null
+    if (state === null || state.deleted) {
+      if (this.flusher.graves.has(name) && this.log.failure !== null) throw this.log.failure
+      return null
+    }
     if (needsClearing(state)) this.garbage.trim(state)
     return state
   }
@@ -305,6 +317,19 @@ export class Shard<Item> {
     for (const [prefix, counter] of this.usage.watched) {
       if (!counter.whole && !this.closing) await countPrefix(place, prefix, counter)
     }
+  }
+
+  /** Once something cannot be written nothing more is, of the journal or of the table: they would not agree any more. */
+  private fail(cause: LitetopicError): void {
+    if (this.closing || this.log.failure !== null) return
+    const error =
+      cause.code === 'STORE_UNAVAILABLE'
+        ? cause
+        : new LitetopicError('STORE_UNAVAILABLE', `the store cannot be brought up to date: ${cause.message}`, {}, cause)
+    this.log.fail(error)
+    void this.flusher.stop()
+    void this.garbage.stop()
+    this.listener.broken(error)
   }
 
   private loadStored(name: string): Promise<TopicState | null> {

@@ -119,8 +119,13 @@ export interface Store {
   snapshot(): StoreSnapshot
   /** Bytes on disk, as the file system counts them; 0 for memory. */
   diskBytes(): Promise<number>
-  /** Gives space of deleted data back. */
+  /** Gives space of deleted data back, if there is room to do it. */
   compact(): Promise<void>
+  /**
+   * After a failed write, also when it is closed: would a store that is opened anew write again? Touches nothing that is
+   * stored. Rejects with STORE_UNAVAILABLE if not.
+   */
+  probe(): Promise<void>
   /** Idempotent. Waits for writes under way. */
   close(): Promise<void>
 }

@@ -4,7 +4,6 @@ import {
   type AppendEntry,
   asLitetopicError,
   ByteReader,
-  DOWN,
   isLitetopicError,
   LIMITS,
   type LitetopicError,
@@ -21,6 +20,7 @@ import type { Attachment } from '../topic.ts'
 import { tooManyParts } from '../upload.ts'
 import type { Connection } from './connection.ts'
 import { helloMisplaced, inUse, unknownHandle, wrongVersion } from './refusals.ts'
+import { type Welcome, welcomeFrame } from './welcome.ts'
 
 /** Frames for a handle whose attach is under way wait in its list, in order. */
 type Handle = Attachment | (() => void)[]
@@ -34,14 +34,6 @@ interface Slot {
   isOver: boolean
 }
 
-/** What each client is told in welcome. */
-export interface Welcome {
-  readonly incarnation: string
-  readonly server: string
-  readonly messageBytes: number
-  wallMs(): number
-}
-
 /** About what a request takes while it waits. */
 const REQUEST_BYTES = 256
 
@@ -51,7 +43,10 @@ const ENDING: ReadonlySet<number> = new Set([UP.append, UP.credit, UP.detach, UP
 /** What one connection has attached and subscribed to. */
 export class Peer {
   readonly connection: Connection
-  private readonly operations: Operations
+  /** Throws STORE_UNAVAILABLE while there are none. */
+  private readonly service: () => Operations
+  /** Those that this connection uses, from its first request that needs them to its end. */
+  private used: Operations | null = null
   private readonly welcome: Welcome
   private readonly handles = new Map<number, Handle>()
   private readonly subscriptions = new Map<number, Slot>()
@@ -60,10 +55,15 @@ export class Peer {
   /** Why nothing new is begun any more, or null. */
   private stopping: LitetopicError | null = null
 
-  constructor(connection: Connection, operations: Operations, welcome: Welcome) {
+  constructor(connection: Connection, service: () => Operations, welcome: Welcome) {
     this.connection = connection
-    this.operations = operations
+    this.service = service
     this.welcome = welcome
+  }
+
+  private get operations(): Operations {
+    this.used ??= this.service()
+    return this.used
   }
 
   frame(frame: UpFrame): void {
@@ -91,6 +91,10 @@ export class Peer {
       case UP.unsubscribe:
         this.unsubscribe(frame)
         return
+      case UP.token:
+        // Access is not configured here: any token is as good as none.
+        this.answer(frame[1], Promise.resolve({}))
+        return
       default:
         this.request(frame)
         return
@@ -105,19 +109,15 @@ export class Peer {
   /** The connection is gone. */
   close(): void {
     this.closed = true
-    for (const handle of this.handles.values()) if (!Array.isArray(handle)) this.operations.detach(handle)
+    for (const handle of this.handles.values()) if (!Array.isArray(handle)) this.used?.detach(handle)
     this.handles.clear()
     this.subscriptions.clear()
   }
 
-  private request(frame: Exclude<UpFrame, Up<5> | Up<12> | Up<1> | Up<3> | Up<4> | Up<10> | Up<11>>): void {
+  private request(frame: Exclude<UpFrame, Up<1> | Up<2> | Up<3> | Up<4> | Up<5> | Up<10> | Up<11> | Up<12>>): void {
     const { operations } = this
     const request = frame[1]
     switch (frame[0]) {
-      case UP.token:
-        // Access is not configured here: any token is as good as none.
-        this.answer(request, Promise.resolve({}))
-        return
       case UP.openStream: {
         const [, , handle, producerEpoch, sequence, streamId, mode] = frame
         const open = { producerEpoch, sequence, streamId, mode }
@@ -179,12 +179,12 @@ export class Peer {
       throw wrongVersion(version)
     }
     this.connection.greeted = true
-    const { wallMs, ...facts } = this.welcome
-    this.connection.send([DOWN.welcome, PROTOCOL_VERSION, { ...facts, timeMs: wallMs(), pingMs: LIMITS.pingMs }])
+    this.connection.send(welcomeFrame(this.welcome))
   }
 
   private attach(frame: Up<typeof UP.attach>): void {
     const [, request, handle, name, options] = frame
+    const { operations } = this
     const present = this.handles.get(handle)
     if (Array.isArray(present)) {
       // Perhaps a detach is waiting before it.
@@ -197,7 +197,7 @@ export class Peer {
     }
     const waiting: (() => void)[] = []
     this.handles.set(handle, waiting)
-    const attaching = this.operations.attach(this.connection, handle, name, options)
+    const attaching = operations.attach(this.connection, handle, name, options)
     // After a refused attach, what waits is refused behind it.
     const failed = (): void => this.runAll(waiting)
     const sent = (): void => {

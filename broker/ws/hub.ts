@@ -3,6 +3,7 @@
 import { DOWN, LIMITS, LitetopicError, type UpFrame } from '../../protocol/index.ts'
 import type { Clock } from '../clock.ts'
 import type { Core } from '../core.ts'
+import type { Operations } from '../operations.ts'
 import { Connection, type ConnectionOwner, type Socket } from './connection.ts'
 import { Peer } from './dispatch.ts'
 
@@ -33,9 +34,13 @@ export class Hub implements ConnectionOwner {
   private transport: Transport | null = null
   /** Called when a connection has no operation under way any more. */
   private whenAnswered: () => void = () => undefined
+  private core: Core | null
+  private incarnation: string
 
   constructor(options: HubOptions) {
     this.options = options
+    this.core = options.core
+    this.incarnation = options.core.incarnation
   }
 
   /** Takes the connections of the transport. Resolves with its port; rejects with PORT_IN_USE. */
@@ -44,6 +49,13 @@ export class Hub implements ConnectionOwner {
     const port = await transport.listen((socket) => this.accept(socket))
     this.ping()
     return port
+  }
+
+  /** What clients ask goes to this core from now on. Those that used the one before are sent away, to come back at once. */
+  use(core: Core | null): void {
+    if (this.core !== null || this.incarnation !== core?.incarnation) this.sendAway()
+    this.core = core
+    this.incarnation = core?.incarnation ?? this.incarnation
   }
 
   /**
@@ -75,7 +87,7 @@ export class Hub implements ConnectionOwner {
   }
 
   get overloaded(): boolean {
-    return this.options.core.overloaded
+    return this.core?.overloaded ?? false
   }
 
   get congested(): boolean {
@@ -125,7 +137,7 @@ export class Hub implements ConnectionOwner {
   private async allAnswered(): Promise<void> {
     for (;;) {
       // If it cannot be stored, those who wait for it are told.
-      await this.options.core.settled().catch(() => undefined)
+      await this.core?.settled().catch(() => undefined)
       if (![...this.peers.keys()].some((connection) => connection.isBusy)) return
       await new Promise<void>((resolve) => {
         this.whenAnswered = resolve
@@ -147,14 +159,33 @@ export class Hub implements ConnectionOwner {
   }
 
   private accept(socket: Socket): void {
-    const { core, clock, version, frameBytes } = this.options
+    const { clock, version, frameBytes } = this.options
+    const { incarnation } = this
     const connection = new Connection(socket, this)
     const server = `litetopic ${version}`
-    const welcome = { incarnation: core.incarnation, server, messageBytes: frameBytes, wallMs: () => clock.wallMs() }
-    this.peers.set(connection, new Peer(connection, core.operations, welcome))
+    const welcome = { incarnation, server, messageBytes: frameBytes, wallMs: () => clock.wallMs() }
+    this.peers.set(connection, new Peer(connection, () => this.operations(), welcome))
     clock.after(LIMITS.helloMs, () => {
       if (connection.greeted || !this.peers.has(connection)) return
       connection.fail(0, new LitetopicError('HELLO_EXPECTED', `no hello came within ${LIMITS.helloMs} ms`))
+    })
+  }
+
+  /** Throws STORE_UNAVAILABLE while there is no core. */
+  private operations(): Operations {
+    if (this.core !== null) return this.core.operations
+    throw new LitetopicError('STORE_UNAVAILABLE', 'the store is being opened anew; come back in a moment')
+  }
+
+  private sendAway(): void {
+    const away = [...this.peers]
+    for (const [connection, peer] of away) {
+      peer.close()
+      if (connection.greeted) connection.send([DOWN.goaway, 'the store is opened anew', delayFor(away.length)])
+      connection.closeGoingAway()
+    }
+    this.options.clock.after(LIMITS.stopSocketMs, () => {
+      for (const [connection] of away) if (this.peers.has(connection)) connection.terminate()
     })
   }
 

@@ -1,6 +1,6 @@
 /**
  * The store on disk: a journal and a table, two LevelDB directories in one data directory. See FORMAT.md.
- * Start here; the parts are level-journal, level-table, write-queue, lock-file, data-dir, and level-handle below them.
+ * Start here; the parts are level-journal, level-table, write-queue, lock-file, data-dir, probe, and level-handle below them.
  */
 
 import { join } from 'node:path'
@@ -11,6 +11,7 @@ import { type LevelHandle, type LevelOptions, type OpenLevel, openLevel } from '
 import { LevelJournal } from './level-journal.ts'
 import { LevelTable } from './level-table.ts'
 import { type DirectoryLock, lockDirectory } from './lock-file.ts'
+import { hasRoomToRewrite, probeDirectory, removeProbe } from './probe.ts'
 import { WriteState } from './write-queue.ts'
 
 const MiB = 1024 * 1024
@@ -53,6 +54,7 @@ export async function openLevelStore(location: string, options: LevelStoreOption
   const handles: LevelHandle[] = []
   try {
     await usable(directory, () => checkFormat(directory, [JOURNAL_DIRECTORY, TABLE_DIRECTORY]))
+    await usable(directory, () => removeProbe(directory))
     const open = options.open ?? openLevel
     const journalHandle = await open(join(directory, JOURNAL_DIRECTORY), JOURNAL_OPTIONS)
     handles.push(journalHandle)
@@ -115,6 +117,10 @@ class LevelStore implements Store {
     return this.#compaction
   }
 
+  probe(): Promise<void> {
+    return probeDirectory(this.location, [JOURNAL_DIRECTORY, TABLE_DIRECTORY])
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -122,6 +128,8 @@ class LevelStore implements Store {
 
   async #compact(): Promise<void> {
     this.#parts.state.check()
+    // On a disk nearly full it would use up what is left, and fail, again and again.
+    if (!(await hasRoomToRewrite(this.location))) return
     await this.journal.compact()
     await this.table.compact(await directoryBytes(join(this.location, TABLE_DIRECTORY)))
   }

@@ -100,6 +100,8 @@ class MemoryStore implements Store {
 
   async compact(): Promise<void> {}
 
+  async probe(): Promise<void> {}
+
   async close(): Promise<void> {
     if (!this.#open) return
     this.#open = false

@@ -90,6 +90,11 @@ export class HeldStore implements Store {
     return this.inner.diskBytes()
   }
 
+  /** Once `mend` was called, a store opened anew can write. */
+  async probe(): Promise<void> {
+    if (this.isBroken) throw new LitetopicError('STORE_UNAVAILABLE', 'the disk is full')
+  }
+
   compact(): Promise<void> {
     return this.inner.compact()
   }

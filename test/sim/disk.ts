@@ -128,6 +128,11 @@ class SimStore implements Store {
     return Promise.resolve(0)
   }
 
+  probe(): Promise<void> {
+    const isFaulty = this.disk.isFaulty('journal') || this.disk.isFaulty('table')
+    return isFaulty ? Promise.reject(new LitetopicError('STORE_UNAVAILABLE', 'the disk is full')) : Promise.resolve()
+  }
+
   compact(): Promise<void> {
     return this.process.sleep(this.delayMs())
   }

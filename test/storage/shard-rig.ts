@@ -73,6 +73,7 @@ export class Rig {
       lingerMs: () => LIMITS.lingerMs,
       flushed: (state) => void flushed.push(state.name),
       truncated: () => undefined,
+      broken: (error) => void failures.push(error),
       flushFailed: (error) => void failures.push(error),
     })
     return new Rig(shard, failures, flushed)

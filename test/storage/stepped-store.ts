@@ -101,6 +101,10 @@ export class SteppedStore implements Store {
     return Promise.resolve(0)
   }
 
+  probe(): Promise<void> {
+    return Promise.resolve()
+  }
+
   compact(): Promise<void> {
     return Promise.resolve()
   }
