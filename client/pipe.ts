@@ -39,14 +39,20 @@ export async function pipe<T>(
 }
 
 function piecesOf<T>(source: PipeSource<T>): Pieces<T> {
+  // The iterators of streams cannot be stopped while they wait for a piece, so it is the streams that are.
+  if ('getReader' in source) {
+    const reader = source.getReader()
+    return { next: () => reader.read() as Promise<IteratorResult<T, unknown>>, stop: (reason) => reader.cancel(reason) }
+  }
   if (Symbol.asyncIterator in source) {
     const iterator = source[Symbol.asyncIterator]()
-    return { next: () => iterator.next(), stop: () => iterator.return?.() }
+    return { next: () => iterator.next(), stop: () => (isReadable(source) ? source.destroy() : iterator.return?.()) }
   }
-  if (Symbol.iterator in source) {
-    const iterator = source[Symbol.iterator]()
-    return { next: () => iterator.next(), stop: () => iterator.return?.() }
-  }
-  const reader = (source as ReadableStream<T>).getReader()
-  return { next: () => reader.read() as Promise<IteratorResult<T, unknown>>, stop: (reason) => reader.cancel(reason) }
+  const iterator = source[Symbol.iterator]()
+  return { next: () => iterator.next(), stop: () => iterator.return?.() }
+}
+
+/** Is it a Readable of Node? */
+function isReadable(source: object): source is { destroy(): void } {
+  return 'destroy' in source && typeof source.destroy === 'function'
 }

@@ -193,6 +193,27 @@ describe('a large message', () => {
     expect(await recordsOf(session)).toHaveLength(1)
   })
 
+  it('is given up, and its source stopped, when an exclusive session takes the topic meanwhile', async () => {
+    const session = await client().session('a')
+    let stoppedBy: unknown = null
+    const source = new ReadableStream<Uint8Array>(
+      {
+        start: (controller) => controller.enqueue(content(PART)),
+        pull: async () => {
+          await client().session('a', { exclusive: true })
+          await new Promise(() => {})
+        },
+        cancel: (reason) => {
+          stoppedBy = reason
+        },
+      },
+      { highWaterMark: 0 },
+    )
+    await expect(session.append(source)).rejects.toMatchObject({ code: 'FENCED' })
+    expect(stoppedBy).toMatchObject({ code: 'FENCED' })
+    await expect(session.append(content(PART))).rejects.toMatchObject({ code: 'FENCED' })
+  })
+
   it('can no longer be read when it was trimmed', async () => {
     const session: Session<unknown> = await client().session('a')
     const { offset, cursor } = await session.append(content(2 * PART))

@@ -360,6 +360,24 @@ describe('an upload that comes to nothing', () => {
     await session.flush()
   })
 
+  it('stops a stream that has nothing to give, at once', async () => {
+    const session = await open()
+    const readable = new Readable({ read: () => {} })
+    let cancelled: unknown
+    const web = new ReadableStream<Uint8Array>({
+      cancel: (reason) => {
+        cancelled = reason
+      },
+    })
+    for (const source of [readable, web]) {
+      const controller = new AbortController()
+      const rejected = expect(session.append(source, { signal: controller.signal })).rejects.toBe('enough')
+      controller.abort('enough')
+      await rejected
+    }
+    expect([readable.destroyed, cancelled]).toEqual([true, 'enough'])
+  })
+
   it('is never begun when it was aborted before, and is taken back when it was aborted while nothing could be sent', async () => {
     const session = await open()
     await expect(session.append(content(PART), { signal: AbortSignal.abort('no') })).rejects.toBe('no')
