@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { type Broker, connect } from '../../client/index.ts'
+import { AGENTS, StreamRace } from '../client/stream-race.ts'
 import { killAll, litetopic, type Running } from './processes.ts'
 
 let directory: string
@@ -102,4 +103,35 @@ describe('SIGTERM', () => {
     expect(code).toBe(1)
     expect(stderr).toMatch(/closing.*again, ended before it was closed/s)
   })
+})
+
+test('a broker that is killed while streams are opened, continued, written, ended and stopped at once leaves each with one end', {
+  timeout: 120_000,
+}, async () => {
+  const first = await serve()
+  const race = new StreamRace()
+  await race.open(first.url, 'race')
+  let seed = 42
+  const next = (bound: number): number => {
+    seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31
+    return Math.floor((seed / 2 ** 31) * bound)
+  }
+  const moves = ['open', 'continue', 'write', 'write', 'write', 'end', 'stop'] as const
+  let { broker } = first
+  for (let life = 0; life < 3; life++) {
+    for (let i = 0; i < 60; i++) {
+      const what = moves[next(moves.length)] ?? 'write'
+      const agent = next(AGENTS)
+      // The streams of a life are for the most part ended in it, by whoever is first.
+      const stream = life * 20 + next(20)
+      if (what === 'write' || what === 'end') race.move({ do: what, agent, writer: next(20) })
+      else race.move({ do: what, agent, stream })
+      if (i % 4 === 0) await new Promise((resolve) => setImmediate(resolve))
+    }
+    broker.process.kill('SIGKILL')
+    await broker.ended
+    broker = (await serve(first.port)).broker
+  }
+  await race.check(60)
+  await race.close()
 })
