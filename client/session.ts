@@ -112,8 +112,8 @@ export class Session<T = Value> implements AsyncDisposable {
 
   /**
    * Runs `fn` to write the stream, once: `fn` returns → `done`, throws → `failed`, is stopped → `stopped`. For a stream that has
-   * ended the stored result comes back and `fn` is not called; one with a live writer elsewhere is followed to its end; an
-   * interrupted one is taken over, and `stream.parts` holds what is durable. Called again here while it runs, it returns
+   * ended the stored result comes back and `fn` is not called; one with a live writer elsewhere is followed to its end, or until
+   * that writer is lost; an interrupted one is taken over at once, and `stream.parts` holds what is durable. Called again here while it runs, it returns
    * the same result. `signal` only aborts the signal that `fn` gets; what `fn` throws then counts as any throw.
    */
   generate(

@@ -16,7 +16,7 @@ import {
 import type { Attachment, Writing } from './attachment.ts'
 import type { Operation, OperationOwner } from './operation.ts'
 import { type PipeSource, pipe } from './pipe.ts'
-import { streamStopped } from './refusals.ts'
+import { stopReason, streamStopped } from './refusals.ts'
 import { cutText, endsInFirstHalf, HeldSurrogates } from './surrogates.ts'
 import { checkAppendSize, encodeJson, type Json } from './values.ts'
 
@@ -218,8 +218,9 @@ export class TokenWriter implements StreamWriter, OperationOwner, Writing {
   }
 
   refused(_operation: Operation, error: LitetopicError): void {
-    const isStop = error.code === 'STREAM_ENDED' && error.details.state === 'stopped'
-    this.abort(isStop ? streamStopped(this.id, null) : error)
+    const { state, detail } = error.details
+    const isStop = error.code === 'STREAM_ENDED' && state === 'stopped'
+    this.abort(isStop ? streamStopped(this.id, stopReason(typeof detail === 'string' ? detail : null)) : error)
   }
 
   private writeText(text: string, part: string, isLast = false): boolean {

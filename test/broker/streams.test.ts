@@ -276,6 +276,26 @@ describe('a writer that is gone', () => {
     }
   })
 
+  test.each(['drop', 'kill', 'restart', 'restart from the head'])(
+    'by a %s is lost after the grace also when nobody is there to see it',
+    async (how) => {
+      let broker = await TestBroker.start({ streamGraceMs: 10_000, residencyIdleMs: 100 })
+      const peer = await writer(broker)
+      await openStream(peer, 0)
+      if (how === 'restart from the head') await broker.clock.advance(2 * LIMITS.quietMs)
+      if (how === 'drop') await broker.drop(peer)
+      else broker = how === 'kill' ? await broker.kill() : await broker.restart()
+      await broker.clock.advance(10_100)
+      await broker.dormant()
+      const { peer: reader, reading } = await follower(broker)
+      await reader.until(() => reading.position >= 2)
+      expect(reading.states('s')).toEqual(['open', 'lost'])
+      await broker.clock.advance(60_000)
+      await reader.roundTrip()
+      expect(reading.states('s')).toEqual(['open', 'lost'])
+    },
+  )
+
   test('is not missed by a stream that was stopped meanwhile', async () => {
     const broker = await TestBroker.start({ streamGraceMs: 10_000 })
     const peer = await writer(broker)

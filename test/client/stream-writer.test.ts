@@ -205,6 +205,13 @@ describe('a writer that cannot go on', () => {
     expect(stream.signal.reason).toMatchObject({ code: seen })
   })
 
+  it('is told the reason of a stop also by the refusal of what it wrote since', async () => {
+    const stream = await open('s')
+    stream.write('a')
+    peer.refuse(await takeEntry(), 'STREAM_ENDED', { state: 'stopped', detail: '{"reason":"enough"}' })
+    await expect(stream.flush()).rejects.toMatchObject({ code: 'STREAM_STOPPED', details: { reason: 'enough' } })
+  })
+
   it('learns after a lost connection that the stream was stopped or taken over meanwhile', async () => {
     const [stopped, taken, fine] = [await open('stopped', 0), await open('taken', 1), await open('fine', 2)]
     const waiting = new Promise<void>((resolve) => void broker.onState((state) => state === 'waiting' && resolve()))
