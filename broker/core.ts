@@ -38,6 +38,8 @@ export interface CoreStats {
   readonly residentTopics: number
   /** 1 is full. */
   readonly journalFullness: number
+  /** What waits to be durable. */
+  readonly uncommittedBytes: number
   /** Topics reclaimed since the start. */
   readonly reclaimed: number
   /** Does the store take writes? */
@@ -153,6 +155,7 @@ export class Core {
     return {
       residentTopics: registry.size,
       journalFullness: shard.log.fullness,
+      uncommittedBytes: shard.log.uncommittedBytes,
       reclaimed: this.reclaimer.reclaimed,
       available: shard.log.failure === null,
       usage: Object.fromEntries(usage),

@@ -17,6 +17,7 @@ import {
   writeAckEntry,
 } from '../../protocol/index.ts'
 import type { Client, NoticeEvent, NoticeFacts } from '../client.ts'
+import { CLOSE, closeCode } from './close-codes.ts'
 import { PackedFrame } from './packed-frame.ts'
 
 /** A packed frame, and a message, are sent at about this size. */
@@ -26,18 +27,7 @@ const SEND_BYTES = 512 * 1024
 const OWN_MESSAGE_BYTES = 64 * 1024
 
 /** Frames that write to the journal. */
-const PUBLISHING: ReadonlySet<number> = new Set([
-  UP.attach,
-  UP.append,
-  UP.openStream,
-  UP.stop,
-  UP.trim,
-  UP.policy,
-  UP.delete,
-])
-
-/** WebSocket close codes, RFC 6455 section 7.4.1. */
-const CLOSE = { normal: 1000, goingAway: 1001, protocol: 1002, policy: 1008, tooLarge: 1009, internal: 1011 } as const
+const PUBLISHING = new Set<number>([UP.attach, UP.append, UP.openStream, UP.stop, UP.trim, UP.policy, UP.delete])
 
 /** What is needed of a WebSocket, which a transport accepts; those of `ws` have it. */
 export interface Socket {
@@ -91,6 +81,8 @@ export class Connection implements Client {
   private takers: (() => void)[] = []
   private readonly untaken = new Set<() => void>()
   private paused = false
+  /** What came while the journal had no room: it is not even begun with, as its records would take memory a second time. */
+  private deferred: UpFrame[] = []
   /** Has it just sent what goes into the journal? Then it waits while the journal has no room; others do not. */
   private publishes = false
   /** Operations that wait, and their bytes. */
@@ -112,6 +104,7 @@ export class Connection implements Client {
     })
     socket.on('close', () => {
       this.closing = this.gone = true
+      this.deferred = []
       this.tellHeld()
       owner.closed(this)
       this.tellTaken([...this.untaken])
@@ -184,6 +177,12 @@ export class Connection implements Client {
   /** Reads on if nothing speaks against it any more. */
   goOn(): void {
     if (!this.paused || this.mustWait) return
+    const { deferred } = this
+    if (deferred.length > 0) {
+      this.deferred = []
+      this.handle(deferred)
+      if (!this.paused || this.mustWait) return
+    }
     this.paused = false
     this.alive = true
     this.owner.resumed(this)
@@ -302,6 +301,14 @@ export class Connection implements Client {
       this.fail(0, asLitetopicError(error))
       return
     }
+    if (this.deferred.length > 0 || (this.owner.overloaded && frames.some(([type]) => type === UP.append))) {
+      this.publishes = true
+      for (const frame of frames) this.deferred.push(frame)
+    } else this.handle(frames)
+    if (!this.paused && this.mustWait) this.pause()
+  }
+
+  private handle(frames: readonly UpFrame[]): void {
     this.publishes = false
     for (const frame of frames) {
       if (this.closing) return
@@ -312,7 +319,9 @@ export class Connection implements Client {
         this.fail(requestOf(frame), asLitetopicError(error))
       }
     }
-    if (this.paused || !this.mustWait) return
+  }
+
+  private pause(): void {
     this.paused = true
     this.socket.pause()
     this.owner.paused(this)
@@ -381,10 +390,4 @@ function tooLarge(value: number, bound: number): LitetopicError {
     bound,
     scope: 'connection',
   })
-}
-
-function closeCode(error: LitetopicError): number {
-  if (error.code === 'FRAME_TOO_LARGE') return CLOSE.tooLarge
-  if (error.code === 'INTERNAL') return CLOSE.internal
-  return error.code === 'UNAUTHENTICATED' ? CLOSE.policy : CLOSE.protocol
 }
