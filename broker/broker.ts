@@ -57,7 +57,14 @@ export interface BrokerOptions {
 }
 
 /** While no store is open. */
-const NO_CORE: CoreStats = { residentTopics: 0, journalFullness: 0, reclaimed: 0, available: false, usage: {} }
+const NO_CORE: CoreStats = {
+  residentTopics: 0,
+  journalFullness: 0,
+  uncommittedBytes: 0,
+  reclaimed: 0,
+  available: false,
+  usage: {},
+}
 
 export interface Broker {
   /** For `connect`. */
