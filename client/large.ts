@@ -24,9 +24,6 @@ export interface LargeHost {
   ask<R extends RequestType>(type: R, frame: (request: number) => UpFrame): Promise<ReplyOf<R>>
 }
 
-/** Parts on their way to one reader, or waiting for it. */
-const FETCHES = 3
-
 const TYPES = { text: 'text/plain;charset=utf-8', json: 'application/json', bytes: 'application/octet-stream' } as const
 
 export class StoredLarge<T> implements LargeValue<T> {
@@ -168,7 +165,8 @@ class Content {
 
   /** The next piece, or null at the end. Rejects with STORE_CORRUPT in place of the last piece, or with what the broker refuses. */
   async next(): Promise<Uint8Array | null> {
-    while (this.fetches.length < FETCHES && this.asked < this.parts.size) this.fetches.push(this.fetchNext())
+    while (this.fetches.length < LIMITS.clientFetches && this.asked < this.parts.size)
+      this.fetches.push(this.fetchNext())
     const piece = (await this.fetches.shift()) ?? null
     if (piece !== null) {
       this.at += piece.length

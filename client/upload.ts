@@ -248,7 +248,8 @@ export class Upload implements Companion, Granted, PartSender {
   }
 
   private partRefused({ index }: Part, error: LitetopicError): void {
-    const passing = isPassing(error)
+    // Its grant may have been taken back while it was on its way: it is granted again.
+    const passing = isPassing(error) || error.details.limit === 'partsPerConnection'
     if (!this.state.partRefused(index, passing)) {
       this.fail(error)
       return

@@ -139,6 +139,8 @@ export const LIMITS = {
   clientTokenBytes: 64 * KiB,
   /** Client: delivered bytes that a reader decodes at once. */
   clientDecodeBytes: 64 * KiB,
+  /** Client: parts that a reader of a large message has asked for and not taken. */
+  clientFetches: 3,
   /** Client: between two attempts to connect, growing from the least to the most. */
   reconnectMinMs: 100,
   reconnectMaxMs: 10_000,

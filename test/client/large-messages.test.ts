@@ -319,6 +319,7 @@ describe('across a broker that is killed', () => {
         if (sentBytes >= 3 * PART) killed ??= restart()
       },
     })
+    expect(killed).not.toBeNull()
     await killed
     // What was durable before the broker was killed was not sent again.
     expect(sent).toEqual([...sent].sort((a, b) => a - b))

@@ -244,21 +244,27 @@ describe('the parts of an upload', () => {
     stored.catch(() => {})
   })
 
-  it('are sent again from the one that was refused for the time being, when the broker has said how far it is', async () => {
-    const session = await open()
-    const stored = session.append(content(3 * PART))
-    await begin(0, 3)
-    const requests = [await peer.take(UP.part), await peer.take(UP.part), await peer.take(UP.part)].map(
-      ([, request]) => request,
-    )
-    peer.reply(requests[0] as number, {})
-    peer.error(requests[1] as number, 'RATE_LIMITED', { retryAfterMs: 1 })
-    peer.error(requests[2] as number, 'BAD_REQUEST')
-    await begin(1)
-    await takeParts(2, 1)
-    await takeCommit()
-    await stored
-  })
+  it.each<[string, string, Record<string, unknown>]>([
+    ['for the time being', 'RATE_LIMITED', { retryAfterMs: 1 }],
+    ['because its grant was taken back meanwhile', 'LIMIT_EXCEEDED', { limit: 'partsPerConnection', retryAfterMs: 1 }],
+  ])(
+    'are sent again from the one that was refused %s, when the broker has said how far it is',
+    async (_, code, details) => {
+      const session = await open()
+      const stored = session.append(content(3 * PART))
+      await begin(0, 3)
+      const requests = [await peer.take(UP.part), await peer.take(UP.part), await peer.take(UP.part)].map(
+        ([, request]) => request,
+      )
+      peer.reply(requests[0] as number, {})
+      peer.error(requests[1] as number, code, details)
+      peer.error(requests[2] as number, 'BAD_REQUEST')
+      await begin(1)
+      await takeParts(2, 1)
+      await takeCommit()
+      await stored
+    },
+  )
 
   it('go on after a lost connection where the broker says, with the same upload', async () => {
     const session = await open()
@@ -393,6 +399,21 @@ describe('an upload that comes to nothing', () => {
     void session.append('next').catch(() => {})
     expect((await peer.takeAppends()).map(({ records }) => records)).toEqual([['1:"next"']])
     expect(peer.received.some(([type]) => type === UP.upload)).toBe(false)
+  })
+
+  it('rejects at once when it is aborted while its record is on its way, which may be stored all the same', async () => {
+    const session = await open()
+    const controller = new AbortController()
+    const stored = session.append(content(PART), { signal: controller.signal })
+    await begin()
+    await takeParts(1)
+    const [entry] = await peer.takeAppends()
+    controller.abort('too late')
+    await expect(stored).rejects.toBe('too late')
+    await peer.take(UP.abandon)
+    if (entry !== undefined) peer.ack(entry, 3)
+    await session.flush()
+    expect(session.cursor).toMatch(/4$/)
   })
 
   it('is abandoned on the next connection if it was aborted without one', async () => {
