@@ -122,14 +122,18 @@ export class Uploads {
     const slot = upload.admit(frame)
     const { length } = frame.bytes
     this.touch(upload)
-    let isDurable = false
-    try {
-      await parts.write(epoch, frame.uploadId, frame.index, frame.bytes, () => !upload.isOver)
-      isDurable = true
-    } finally {
-      upload.settled(slot, length, isDurable)
-    }
-    return {}
+    const written = parts.write(epoch, frame.uploadId, frame.index, frame.bytes, () => !upload.isOver)
+    // Not awaited here: the message that the bytes lie in would be kept until then.
+    return written.then(
+      () => {
+        upload.settled(slot, length, true)
+        return {}
+      },
+      (error: unknown) => {
+        upload.settled(slot, length, false)
+        throw error
+      },
+    )
   }
 
   /** Deletes an upload that is not committed. */

@@ -11,7 +11,7 @@ import { type Options, Packr, Unpackr } from 'msgpackr'
 import { type ByteWriter, isUtf8 } from './bytes.ts'
 import { LitetopicError } from './errors.ts'
 import {
-  type DOWN,
+  DOWN,
   DOWN_FRAMES,
   type DownFrame,
   REPLIES,
@@ -32,6 +32,8 @@ const packOptions: Options & { skipValues: readonly unknown[] } = {
 }
 const packr = new Packr(packOptions)
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' })
+
+const NO_BYTES = new Uint8Array(0)
 
 /** Plain data as msgpack bytes of its own. */
 export function pack(value: unknown): Uint8Array {
@@ -74,6 +76,22 @@ export function endBytesFrame(out: ByteWriter, start: number): void {
   out.bytes[start + 4] = size >>> 16
   out.bytes[start + 5] = size >>> 8
   out.bytes[start + 6] = size
+}
+
+/**
+ * The frame that answers `fetch`, in bytes of its own: what msgpackr gives is a view of a buffer several times as large, which
+ * would stay in memory until a slow reader has taken its part.
+ */
+export function encodeFetched(request: number, { bytes, size }: ReplyOf<typeof UP.fetch>): Uint8Array {
+  const head = packr.pack([DOWN.reply, request, { size, bytes: NO_BYTES }])
+  // The value's bytes come last: their type and length, 0xc4 0x00, are written anew.
+  const at = head.length - 2
+  const frame = new Uint8Array(at + 5 + bytes.length)
+  frame.set(head.subarray(0, at))
+  frame[at] = 0xc6
+  new DataView(frame.buffer).setUint32(at + 1, bytes.length)
+  frame.set(bytes, at + 5)
+  return frame
 }
 
 /** The frames of one message from a client. Throws FRAME_TOO_LARGE, BAD_FRAME or UNKNOWN_FRAME. */

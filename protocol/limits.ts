@@ -24,8 +24,11 @@ export const LIMITS = {
   uploadsOpen: 4096,
   /** An upload that got no part for this long is deleted; after a start all get the full time. */
   uploadIdleMs: 3_600_000,
-  /** Parts in memory at once: of all uploads, granted or not yet stored; and of all readers, being read or not yet taken. */
-  partMemoryBytes: 16 * MiB,
+  /**
+   * Parts in memory at once: of all uploads, granted or not yet stored; and of all readers, being read or not yet taken.
+   * Each is there two or three times while it passes: see ARCHITECTURE.md, Decisions.
+   */
+  partMemoryBytes: 2 * MiB,
   /** Parts of one connection that are granted and not stored, and fetches of one connection that are unanswered. */
   partsPerConnection: 4,
   /** How long a grant may stay unused, or an answer untaken, while others wait for that memory. */

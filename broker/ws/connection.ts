@@ -9,9 +9,11 @@ import {
   type DownFrame,
   decodeUp,
   ERRORS,
+  encodeFetched,
   encodeFrame,
   LIMITS,
   LitetopicError,
+  type ReplyOf,
   UP,
   type UpFrame,
   writeAckEntry,
@@ -143,14 +145,15 @@ export class Connection implements Client {
   }
 
   /** Answers a request, and calls `taken` once when the socket has taken the answer, or never will. */
-  transfer(request: number, value: unknown, taken: () => void): void {
+  transfer(request: number, value: ReplyOf<typeof UP.fetch>, taken: () => void): void {
     this.untaken.add(taken)
     if (this.closing) {
       this.tellTaken([taken])
       return
     }
     this.takers.push(taken)
-    this.reply(request, value)
+    this.sealPacked()
+    this.push(encodeFetched(request, value))
   }
 
   grantParts(handle: number, uploadId: string, parts: number): void {

@@ -303,7 +303,8 @@ export class Peer {
       .fetch(attachment, { offset, from, maxBytes })
       .then(
         ({ reply, taken }) => this.connection.transfer(request, reply, taken),
-        (error: unknown) => this.connection.fail(request, asLitetopicError(error)),
+        (error: unknown) =>
+          this.operations.refuse(asLitetopicError(error), (refusal) => this.connection.fail(request, refusal)),
       )
       .finally(() => this.connection.ended(REQUEST_BYTES))
       .catch((error: unknown) => this.connection.fail(0, asLitetopicError(error)))

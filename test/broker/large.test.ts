@@ -356,3 +356,29 @@ test('a grant that is not used while others wait is taken back, and given again 
   await broker.drop(late)
   await first.until(() => (first.grants.get('u') ?? 0) > 0)
 })
+
+test('readers that take nothing hold up others for a while only, and are cut off then', async () => {
+  const { broker, writer } = await setUp()
+  const big = contentOf(64 * partBytes)
+  await upload(writer, { uploadId: 'u' }, big)
+  await writer.append({ sequence: 0 }, large('u', big))
+  const stuck: Peer[] = []
+  for (let i = 0; i < LIMITS.partMemoryBytes / partBytes; i++) {
+    const peer = await other(broker)
+    for (let part = 0; part < 64; part++) void peer.ask(UP.fetch, 0, 0, part * partBytes, partBytes)
+    await peer.until(() => peer.order.includes(DOWN.reply))
+    peer.socket.pause()
+    stuck.push(peer)
+  }
+  const reader = await other(broker)
+  const before = broker.broker.stats().connections
+  let read: Buffer | null = null
+  void fetchAll(reader, 0).then((bytes) => {
+    read = bytes
+  })
+  await broker.pass(() => read !== null, 120)
+  expect(big.equals(read as unknown as Buffer)).toBe(true)
+  expect(reader.closeCode).toBeNull()
+  expect(broker.broker.stats().connections).toBeLessThan(before)
+  for (const peer of stuck) peer.socket.terminate()
+})
