@@ -180,8 +180,12 @@ export class Subscription<T> implements Subscribed, Companion {
     if (this.stage !== 'over') this.stage = 'unasked'
   }
 
-  /** The broker, or the session, has ended it. */
+  /** The broker, or the session, has ended it. If only the store cannot be read for a while, it asks again. */
   ended(error: LitetopicError): void {
+    if (this.stage === 'running' && isPassing(error)) {
+      this.askLater(error)
+      return
+    }
     this.end(this.withOutcome(error), false)
     this.wake()
   }
@@ -209,6 +213,8 @@ export class Subscription<T> implements Subscribed, Companion {
         this.position = next
         this.incarnation = connection.incarnation
         this.decoder.setOrigin(connection.incarnation, epoch)
+        // What was taken since the question, of which the credit asked for knew nothing.
+        this.grant(0)
       },
       refused: (error) => {
         if (this.stage !== 'asked') return

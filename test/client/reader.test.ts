@@ -11,6 +11,7 @@ import {
 } from '../../client/index.ts'
 import {
   type ByteWriter,
+  DOWN,
   FORM,
   formatCursor,
   LIMITS,
@@ -278,6 +279,25 @@ describe('the end', () => {
   })
 })
 
+describe('a store that cannot be read for a while', () => {
+  it('does not end a reader: it asks again at its place', async () => {
+    const reader = session.records()
+    const first = next(reader)
+    const subscription = await subscribed(0)
+    peer.deliver(subscription, 0, [message(1)])
+    expect(await first).toMatchObject({ offset: 0 })
+    const second = next(reader)
+    peer.send([DOWN.subscriptionEnd, subscription, 'STORE_UNAVAILABLE', 'not now', {}])
+    await peer.caughtUp(broker)
+    clock.advance(LIMITS.clientRetryMs)
+    const [, request, , again, from] = await peer.take(UP.subscribe)
+    expect(from).toEqual({ cursor: cursor(1) })
+    peer.reply(request, { next: 1, firstOffset: 0, nextOffset: 2 })
+    peer.deliver(again, 1, [message(2)])
+    expect(await second).toMatchObject({ offset: 1 })
+  })
+})
+
 describe('credit', () => {
   it('is granted again when half of it has been taken, not before', async () => {
     const reader = session.batches({ creditBytes: 100 })
@@ -309,8 +329,13 @@ describe('credit', () => {
     peer.drop()
     await waiting
     clock.advance(LIMITS.reconnectMinMs)
-    const [, , , , , { creditBytes = 0 }] = await peer.take(UP.subscribe)
+    const [, request, , again, , { creditBytes = 0 }] = await peer.take(UP.subscribe)
     expect(creditBytes).toBeLessThan(400)
+    // Taken before the answer: it is granted with it, for nothing that is delivered may come to remind of it.
+    await next(reader)
+    peer.reply(request, { next: 2, firstOffset: 0, nextOffset: 2 })
+    const [, granted, bytes] = await peer.take(UP.credit)
+    expect([granted, bytes > 600]).toEqual([again, true])
   })
 })
 
