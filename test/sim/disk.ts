@@ -124,13 +124,14 @@ class SimStore implements Store {
     throw new Error('backups are not simulated')
   }
 
-  diskBytes(): Promise<number> {
-    return Promise.resolve(0)
+  async probe(): Promise<void> {
+    await this.process.sleep(this.delayMs())
+    if (this.disk.isFaulty('journal') || this.disk.isFaulty('table'))
+      throw new LitetopicError('STORE_UNAVAILABLE', FULL)
   }
 
-  probe(): Promise<void> {
-    const isFaulty = this.disk.isFaulty('journal') || this.disk.isFaulty('table')
-    return isFaulty ? Promise.reject(new LitetopicError('STORE_UNAVAILABLE', 'the disk is full')) : Promise.resolve()
+  diskBytes(): Promise<number> {
+    return Promise.resolve(0)
   }
 
   compact(): Promise<void> {

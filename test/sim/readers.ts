@@ -16,6 +16,17 @@ export interface Place {
   readonly next: number
 }
 
+/** Where a reader begins, and the first offset that it may then be given; a cursor of another epoch leads nowhere. */
+interface Start {
+  readonly from: ReadFrom
+  readonly least: number
+  readonly most: number
+  readonly recreated: boolean
+}
+
+/** From the first record that is kept: -1 stands for that. */
+const FROM_START: Start = { from: 'start', least: 0, most: -1, recreated: false }
+
 export class SimReader {
   readonly session: SimSession
   readonly raw: boolean
@@ -33,18 +44,22 @@ export class SimReader {
   /** The first offset it may begin with, and the last; cursors of other epochs lead nowhere. */
   private readonly expected: { least: number; most: number; recreated: boolean }
 
-  constructor(system: System, session: SimSession, random: Random, places: readonly Place[]) {
+  /** Begins at one of the places, or where chance has it; `whole` reads runs from the start. */
+  constructor(system: System, session: SimSession, random: Random, places: readonly Place[] | 'whole') {
     this.system = system
     this.session = session
     this.random = random
     this.epoch = session.epoch
-    this.raw = random.chance(0.6)
-    this.paceMs = random.weighted([
-      [5, 0],
-      [2, random.between(1, 20)],
-      [1, random.between(20, 500)],
-    ])
-    const { from, least, most, recreated } = this.start(places)
+    const whole = places === 'whole'
+    this.raw = !whole && random.chance(0.6)
+    this.paceMs = whole
+      ? 0
+      : random.weighted([
+          [5, 0],
+          [2, random.between(1, 20)],
+          [1, random.between(20, 500)],
+        ])
+    const { from, least, most, recreated } = whole ? FROM_START : this.start(places)
     this.from = from
     this.expected = { least, most, recreated }
     const credit = random.weighted([
@@ -66,6 +81,15 @@ export class SimReader {
     return { name: this.epoch.name, epoch: this.epoch.epoch, cursor, next: this.next }
   }
 
+  /** Has it been given all that there is? One that has been given nothing cannot say. */
+  get isBehind(): boolean {
+    return !this.over && this.next >= 0 && this.next < this.epoch.log.length
+  }
+
+  get name(): string {
+    return `${this.label} at ${this.next} of ${this.epoch.log.length}`
+  }
+
   hurry(): void {
     this.paceMs = 0
   }
@@ -76,7 +100,7 @@ export class SimReader {
     void this.reader.return()
   }
 
-  private start(places: readonly Place[]): { from: ReadFrom; least: number; most: number; recreated: boolean } {
+  private start(places: readonly Place[]): Start {
     const { random, epoch } = this
     const anywhere = { least: 0, most: Number.POSITIVE_INFINITY, recreated: false }
     const place = places.length > 0 && random.chance(0.6) ? random.pick(places) : null
@@ -85,8 +109,8 @@ export class SimReader {
       return { from: { cursor: place.cursor }, least: place.next, most: place.next, recreated }
     }
     const offset = random.int(0, epoch.log.length)
-    return random.weighted([
-      [6, { ...anywhere, from: 'start' as const, most: -1 }],
+    return random.weighted<Start>([
+      [6, FROM_START],
       [2, { ...anywhere, from: 'live' as const }],
       [1, { ...anywhere, from: { last: random.int(0, 20) } }],
       [2, { from: { offset }, least: offset, most: offset, recreated: false }],
@@ -132,8 +156,6 @@ export class SimReader {
       case 'CHECKPOINT_UNKNOWN':
         if (typeof this.from === 'object' && 'checkpoint' in this.from) return
         break
-      case 'STORE_UNAVAILABLE':
-        return
     }
     this.violated(`ends with ${code}`)
   }

@@ -110,6 +110,8 @@ export class SimSession {
       () => this.session.context.entries({ asOf }),
       READ_ERRORS,
       (entries) => {
+        // What a later version has replaced goes with what is trimmed.
+        if (epoch.trimAsked > asOf) return
         const found = JSON.stringify([...entries])
         epoch.later(`${this.label}: context as of ${asOf}`, (log) => {
           const expected = contextValues(log, asOf)
@@ -348,7 +350,7 @@ export class SimSession {
       writing.tokens.push(sent)
     } catch {
       // It is fenced, stopped or has no room: nothing was taken.
-      writing.over = true
+      writing.over = writer.signal.aborted
     }
   }
 

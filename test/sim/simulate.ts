@@ -6,6 +6,8 @@
 import { faultsOf, unsettledStreams } from './checks.ts'
 import type { EpochModel } from './model.ts'
 import { textOf } from './model.ts'
+import { SimReader } from './readers.ts'
+import { SimSession } from './sessions.ts'
 import { Agent, LINGERS, makeSystem, type System } from './system.ts'
 import { indexOf } from './table.ts'
 import { Workload } from './workload.ts'
@@ -53,6 +55,9 @@ async function run(system: System, steps: number): Promise<void> {
   for (world.step = 1; world.step <= steps; world.step++) await workload.step()
   await settle(system, workload)
   const audited = await audit(system)
+  const behind = (): SimReader | undefined => workload.readers.find((reader) => reader.isBehind)
+  await world.passUntil(() => behind() === undefined, REST_MS)
+  world.check(behind() === undefined, () => `${behind()?.name} is not given the rest`)
   // All writers are gone, and the broker knows of it only from what is stored: what is open still must become lost.
   for (const agent of workload.agents) agent.process.kill()
   host.crash()
@@ -107,7 +112,8 @@ async function audit(system: System): Promise<Audited[]> {
   return audited
 }
 
-async function auditTopic({ world, model }: System, agent: Agent, name: string): Promise<Audited> {
+async function auditTopic(system: System, agent: Agent, name: string): Promise<Audited> {
+  const { world, model } = system
   const session = await agent.client.session(name, { observe: true })
   const epoch = model.epoch(name, session.epoch)
   for (const older of model.alive(name)) if (older.epoch < epoch.epoch) older.gone('the audit')
@@ -123,7 +129,16 @@ async function auditTopic({ world, model }: System, agent: Agent, name: string):
     }
   }
   world.check(next >= epoch.log.length, () => `${epoch.label} ends at ${next}, and had ${epoch.log.length} records`)
+  if (firstOffset < nextOffset)
+    await auditRuns(system, new SimSession(system, agent, session, epoch, world.random('audit')))
   return { epoch, first: firstOffset }
+}
+
+/** Reads it once more, as runs. */
+async function auditRuns(system: System, session: SimSession): Promise<void> {
+  const reader = new SimReader(system, session, system.world.random('audit'), 'whole')
+  while (!reader.over && (reader.next < 0 || reader.isBehind)) await session.agent.process.sleep(20)
+  reader.leave()
 }
 
 /** Without clients every topic goes that does not stay for ever, and leaves nothing behind. */

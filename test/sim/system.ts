@@ -17,8 +17,8 @@ export const LINGERS: ReadonlyMap<string, number> = new Map([
   ['long/minute', 60_000],
 ])
 
-/** An operator looks after a broker that cannot write in so many ms. */
-const ATTENDED_MS = 5000
+/** A broker that could not start is started again after so many ms. */
+const RETRY_MS = 5000
 
 export class BrokerHost {
   readonly disk: SimDisk
@@ -29,7 +29,6 @@ export class BrokerHost {
   private process: Process | null = null
   private broker: Broker | null = null
   private lives = 0
-  private attended = false
 
   constructor(world: World) {
     this.world = world
@@ -56,12 +55,12 @@ export class BrokerHost {
     if (this.process !== null) return
     const process = new Process(this.world, `broker${++this.lives}`)
     this.process = process
-    this.attended = false
     this.world.note(`broker starts (${this.lives})`)
     const { disk, network, settings } = this
     startBroker({
       ...settings,
-      store: disk.open(process),
+      // Called again after a failed write.
+      store: async () => disk.open(process),
       transport: network.transport(process),
       clock: process.brokerClock,
       policies: Object.fromEntries([...LINGERS].map(([name, ms]) => [name, { lingerMs: lingerOption(ms) }])),
@@ -77,7 +76,7 @@ export class BrokerHost {
           this.world.violated(`the broker does not start: ${error instanceof Error ? error.stack : error}`)
         }
         this.crash()
-        this.world.after(ATTENDED_MS, () => this.start())
+        this.world.after(RETRY_MS, () => this.start())
       },
     )
   }
@@ -109,14 +108,6 @@ export class BrokerHost {
   private logged(line: string): void {
     this.world.note(`broker says ${line}`)
     if (/INTERNAL|STORE_CORRUPT|NOT_OWNER/.test(line)) this.world.violated(`the broker says ${line}`)
-    if (!line.startsWith('the store cannot be written') || this.attended) return
-    this.attended = true
-    const { process } = this
-    this.world.after(this.random.between(0, ATTENDED_MS), () => {
-      if (this.process !== process) return
-      this.crash()
-      this.start()
-    })
   }
 }
 

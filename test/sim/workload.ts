@@ -96,7 +96,7 @@ export class Workload {
       [8, 'openStream', verb((session) => session.openStream())],
       [6, 'continue', verb((session) => session.continue())],
       [30, 'write', verb((session) => session.writeSome())],
-      [0.7, 'writeMuch', verb((session) => session.writeMuch())],
+      [1.5, 'writeMuch', verb((session) => session.writeMuch())],
       [3, 'flush', verb((session) => session.flush())],
       [5, 'endStream', verb((session) => session.endStream())],
       [5, 'generate', verb((session) => session.generate())],
@@ -134,7 +134,7 @@ export class Workload {
       [0.7, 'tableFails', () => disk.fail('table', random.between(0, 3000))],
       [0.5, 'readFails', () => disk.fail('read', random.between(0, 500))],
       [1, 'slowDisk', () => this.slowDisk()],
-      [0.5, 'wallClock', () => this.setWallClock()],
+      [1, 'wallClock', () => this.setWallClock()],
       [1, 'idle', () => void world.after(0, () => {})],
     ]
   }
