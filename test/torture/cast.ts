@@ -76,6 +76,11 @@ export function startBrokerProcess(config: string): Player {
   return new Player('broker', [COMMAND, 'serve', '--config', config])
 }
 
+/** Checks what a broker that has stopped left behind. */
+export function startVerify(dataDirectory: string): Player {
+  return new Player('verify', [COMMAND, 'verify', dataDirectory])
+}
+
 export function startAgents(name: string, role: AgentsRole): Player {
   return startRole(name, 'agent', role)
 }

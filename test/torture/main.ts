@@ -8,7 +8,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { audit } from './audit.ts'
-import { freePort } from './cast.ts'
+import { freePort, startVerify } from './cast.ts'
 import { Findings } from './check.ts'
 import { parseOptions, type TortureOptions, USAGE } from './options.ts'
 import { SHORT_PREFIX } from './short-topics.ts'
@@ -61,6 +61,9 @@ async function run(options: TortureOptions, directory: string): Promise<boolean>
     console.log(`${storm.topics.length} topics with ${records} records; readers were given ${read}`)
     const wrong = await storm.stopBroker()
     if (wrong !== null) found.add('wrong', wrong)
+    const verify = startVerify(join(directory, 'data'))
+    const { code } = await verify.ended
+    if (code !== 0) found.add('wrong', `litetopic verify: ${verify.stderr}`)
   } catch (error) {
     storm.failures.push(error instanceof Error ? String(error.stack) : String(error))
   } finally {
