@@ -2,7 +2,7 @@
 
 import { type Broker, connect, type SessionRecord } from '../../client/index.ts'
 import { checkReader, checkWriters, type Findings, type LogRecord, type TopicLog } from './check.ts'
-import { digest, marked, whatIs } from './content.ts'
+import { digest, type Marked, marked, whatIs } from './content.ts'
 import { type LedgerLine, ledgersOf, readLedger, type TranscriptLine } from './ledger.ts'
 
 export interface Audited {
@@ -42,7 +42,7 @@ async function readTopic(broker: Broker, topic: string): Promise<TopicLog> {
   const records: LogRecord[] = []
   for await (const batch of session.batches({ raw: true })) {
     for (const record of batch) {
-      if (record.offset === firstOffset + records.length) records.push(logged(record))
+      if (record.offset === firstOffset + records.length) records.push(await logged(record))
       else throw new Error(`${topic} gave offset ${record.offset}, not ${firstOffset + records.length}`)
     }
     if (firstOffset + records.length >= nextOffset) break
@@ -51,13 +51,17 @@ async function readTopic(broker: Broker, topic: string): Promise<TopicLog> {
   return { epoch: session.epoch, firstOffset, records }
 }
 
-function logged(record: SessionRecord<unknown>): LogRecord {
+async function logged(record: SessionRecord<unknown>): Promise<LogRecord> {
   const { what, content } = whatIs(record)
   const base = { what, digest: digest(content) }
   if (record.kind === 'token') {
     return { ...base, streamId: record.streamId, part: record.part, text: content }
   }
   if (record.kind === 'stream') return { ...base, streamId: record.streamId, state: record.state }
+  if (record.kind === 'message' && record.large !== undefined) {
+    const value = (await record.large.json()) as Marked
+    return { ...base, content: digest(JSON.stringify(value)), writer: value.w, n: value.n }
+  }
   const mark = marked(record)
   const id = record.kind === 'message' ? record.id : undefined
   return { ...base, id, writer: mark?.w, n: mark?.n }

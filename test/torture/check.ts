@@ -10,6 +10,8 @@ import type { Batch, LedgerLine, TranscriptLine } from './ledger.ts'
 export interface LogRecord {
   readonly what: string
   readonly digest: string
+  /** The same of what a large message holds, which readers are not given with the record. */
+  readonly content?: string
   readonly writer?: string
   readonly n?: number
   readonly id?: string
@@ -157,7 +159,11 @@ class WriterCheck {
   private loggedMarked(record: LogRecord, offset: number): void {
     const key = `${record.writer}#${record.n}`
     const intent = this.intents.get(key)
-    if (intent === undefined || intent.digest !== record.digest || intent.id !== (record.id ?? null)) {
+    if (
+      intent === undefined ||
+      intent.digest !== (record.content ?? record.digest) ||
+      intent.id !== (record.id ?? null)
+    ) {
       this.add('invented', `${record.what} ${key} at ${offset} was never sent so`)
       return
     }

@@ -62,6 +62,7 @@ export function whatIs(record: SessionRecord<unknown>): { what: string; content:
     case 'stream':
       return { what: `stream ${record.state} ${record.streamId}`, content: '' }
     case 'message':
+      if (record.large !== undefined) return { what: 'large message', content: JSON.stringify(record.large) }
       return { what: `message ${record.id ?? ''}`, content: JSON.stringify(record.value) }
     case 'context':
       return { what: `context ${record.op} ${record.name}`, content: JSON.stringify(record.value) }

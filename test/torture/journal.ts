@@ -14,6 +14,7 @@ export class Journal {
   readonly before: readonly LedgerLine[]
   private readonly file: LedgerFile<LedgerLine>
   private n = 0
+  private larges = 0
 
   constructor(
     directory: string,
@@ -47,6 +48,13 @@ export class Journal {
       }),
     )
     return values
+  }
+
+  /** A large value that is about to be sent: it takes its place when it is uploaded, so it is a writer of its own to the checker. */
+  large(pad: string): Marked {
+    const value = { w: `${this.writer}L${this.larges++}`, n: 0, pad }
+    this.add(['intent', value.w, 0, digest(JSON.stringify(value)), null, null])
+    return value
   }
 
   /** They were acknowledged, the first at the offset. */

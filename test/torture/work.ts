@@ -12,6 +12,8 @@ import { type AgentRole, pause } from './messages.ts'
 const ENDS: readonly string[] = ['done', 'stopped', 'failed']
 /** Appends of one agent that may wait for their acknowledgement. */
 const WINDOW = 24
+/** More than one append holds: it is uploaded in parts. */
+const LARGE_BYTES = [270_000, 1_000_000] as const
 /** Ids that an agent appends again now and then. */
 const KEPT_IDS = 50
 /** A joint stream, and a joint id, is for all agents of a topic that come by within this time. */
@@ -89,7 +91,8 @@ export class Work {
       else if (kind < 0.75) this.wait(this.appendId(`joint-${Math.floor(Date.now() / JOINT_MS)}`))
       else if (kind < 0.8) this.wait(this.appendAgain())
       else if (kind < 0.9) this.appendBatch()
-      else if (kind < 0.95) this.setContext()
+      else if (kind < 0.94) this.setContext()
+      else if (kind < 0.95) this.appendLarge()
       else this.checkpoint()
     }
   }
@@ -150,6 +153,11 @@ export class Work {
   private appendPlain(): void {
     const values = this.journal.values([this.pad()])
     this.store(values, () => this.session.append(values[0]))
+  }
+
+  private appendLarge(): void {
+    const value = this.journal.large('l'.repeat(this.random.between(...LARGE_BYTES)))
+    this.store([value], () => this.session.append(value))
   }
 
   private appendBatch(): void {
