@@ -140,16 +140,20 @@ describe('while nothing can be written', () => {
   test('publishers that are paused are let go and refused', async () => {
     const store = await HeldStore.open()
     const broker = await TestBroker.start({ store })
-    const peer = await broker.peer()
+    const [peer, idle] = [await broker.peer(), await broker.peer()]
     await peer.attach('a', { producer: 'p' })
+    await peer.attach('quiet', { producer: 'p' }, 1)
     const open = store.holdJournal()
     const large = message('x'.repeat(200_000))
     const codes: Promise<string>[] = []
     const count = Math.ceil((LIMITS.uncommittedBytes * 2) / 200_000)
     for (let sequence = 0; sequence < count; sequence++) codes.push(codeOf(peer.append({ sequence }, large)))
     for (let turns = 0; turns < 500; turns++) await turn()
+    // It is answered, and paused because it attaches while there is no room; nothing of it is under way.
+    await idle.attach('quiet')
     store.break()
     open()
+    await idle.roundTrip()
     expect(new Set(await Promise.all(codes))).toEqual(new Set(['STORE_UNAVAILABLE']))
     expect(broker.broker.stats().available).toBe(false)
   })
