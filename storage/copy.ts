@@ -8,6 +8,7 @@ import { LIMITS, LitetopicError } from '../protocol/index.ts'
 import { decodeHead, encodeHead } from './head.ts'
 import { headRange, indexRange, nameOfHeadKey } from './keys.ts'
 import { Shard } from './shard.ts'
+import { silentListener } from './shard-listener.ts'
 import { INDEX, type Store, type StoreSnapshot, type TableChange, type TableRange } from './store.ts'
 import { renewInfo, type StoreInfo } from './store-info.ts'
 import { EPOCHS_PER_COMMIT, type TopicState } from './topic-state.ts'
@@ -109,26 +110,14 @@ export async function renewHistory(store: Store): Promise<StoreInfo> {
 /** A shard that serves nobody, with an empty journal. */
 async function openAlone(store: Store): Promise<Shard<never>> {
   let failure: LitetopicError | null = null
-  const shard: Shard<never> = await Shard.open<never>(store, {
-    committed: () => undefined,
-    failed: () => undefined,
-    // Whatever falls due is looked at when a broker starts, which knows the policies.
-    lingerMs: () => 0,
-    flushed: () => undefined,
-    truncated: () => undefined,
-    flushFailed: (error) => {
+  const shard = await Shard.open<never>(
+    store,
+    silentListener((error) => {
       failure ??= error
-    },
-    broken: (error) => {
-      failure ??= error
-    },
-  })
+    }),
+  )
   try {
-    for (const name of shard.unloadedNames()) {
-      const state = await shard.load(name)
-      // One that was created since the last flush has no timer yet, and would never go.
-      if (state !== null && state.dueMs === 0) state.dueMs = 1
-    }
+    await shard.emptyJournal()
     await shard.quiesce()
     if (failure !== null) throw failure
     return shard

@@ -8,7 +8,8 @@ export { MemoryDisk, openMemoryStore } from './memory/memory-store.ts'
 export type { TopicPolicy } from './operations.ts'
 export { type Parts, recentUpload, type StoredUpload } from './parts.ts'
 export { SEAL_BYTES } from './seal.ts'
-export { Shard, type ShardListener } from './shard.ts'
+export { Shard } from './shard.ts'
+export type { ShardListener } from './shard-listener.ts'
 export { SLAB_BYTES } from './slabs.ts'
 export type {
   Durability,

@@ -5,8 +5,8 @@
 
 import { asLitetopicError, ByteReader, LIMITS, LitetopicError, unpack } from '../protocol/index.ts'
 import { applyAppend, applyEffects, applyFence, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
-import { type CommitListener, CommitLog, type ShardAppend } from './commit-log.ts'
-import { Flusher, type FlusherListener } from './flusher.ts'
+import { CommitLog, type ShardAppend } from './commit-log.ts'
+import { Flusher } from './flusher.ts'
 import { Garbage, needsClearing } from './garbage.ts'
 import { isLazy } from './graves.ts'
 import { chunkRange, indexRange, numberInKey, openStreamsKey } from './keys.ts'
@@ -16,6 +16,7 @@ import type { TopicPolicy } from './operations.ts'
 import { Parts } from './parts.ts'
 import { loadHead, replay } from './recovery.ts'
 import { unseal } from './seal.ts'
+import { type ShardListener, silentListener } from './shard-listener.ts'
 import { Slabs } from './slabs.ts'
 import { INDEX, type Store, type TableEntry } from './store.ts'
 import { closeInfo, openInfo, type StoreInfo } from './store-info.ts'
@@ -26,10 +27,8 @@ import { Usage } from './usage.ts'
 import { countPrefix } from './usage-count.ts'
 import { watchWrites } from './watched-store.ts'
 
-export interface ShardListener<Item> extends CommitListener<Item>, Omit<FlusherListener, 'buried' | 'stopped'> {
-  /** Once: nothing can be written any more, until the store is opened anew. What is committed can be read on. */
-  broken(error: LitetopicError): void
-}
+/** More commits than a power cut can take from a journal that is not synced: those of hours. */
+const COMMITS_LOST = 2 ** 26
 
 export class Shard<Item> {
   readonly store: Store
@@ -91,9 +90,37 @@ export class Shard<Item> {
   }
 
   /** Opens a store: reads its info, one counter and its journal, and nothing else. Rejects with STORE_CORRUPT or DATA_DIR_VERSION. */
-  static async open<Item>(store: Store, listener: ShardListener<Item>): Promise<Shard<Item>> {
+  static async open<Item>(
+    store: Store,
+    listener: ShardListener<Item>,
+    boot?: () => Promise<string>,
+  ): Promise<Shard<Item>> {
+    const info = await openInfo(store, boot, () => Shard.skipLostCommits(store))
+    return Shard.replayed(store, info, listener)
+  }
+
+  /**
+   * Without fsync a power cut may leave the table with the effects of commits that the journal has lost. What is committed under
+   * their numbers again would be taken for one of them at the next replay, so they are skipped.
+   */
+  private static async skipLostCommits(store: Store): Promise<void> {
+    let failure: LitetopicError | null = null
+    const failed = (error: LitetopicError): void => {
+      failure ??= error
+    }
+    const shard = await Shard.replayed<never>(store, { incarnation: '', ancestors: [] }, silentListener(failed))
+    await shard.emptyJournal()
+    await shard.flusher.stop()
+    if (failure !== null) throw failure
+    await store.journal.skipTo(store.journal.last + COMMITS_LOST)
+  }
+
+  private static async replayed<Item>(
+    store: Store,
+    info: StoreInfo,
+    listener: ShardListener<Item>,
+  ): Promise<Shard<Item>> {
     const slabs = new Slabs()
-    const info = await openInfo(store)
     const usage = await Usage.open(store, (error) => listener.flushFailed(error))
     const replayed = await replay(store.journal, slabs)
     const shard = new Shard<Item>(store, info, usage, slabs, listener)
@@ -274,6 +301,16 @@ export class Shard<Item> {
   countUsage(): Promise<void> {
     this.counting ??= this.countWatched()
     return this.counting
+  }
+
+  /** Brings what the journal has into the table, before anybody uses the shard. */
+  async emptyJournal(): Promise<void> {
+    for (const name of this.unloadedNames()) {
+      const state = await this.load(name)
+      // One that was created since the last flush has no timer yet, and would never go.
+      if (state !== null && state.dueMs === 0) state.dueMs = 1
+    }
+    await this.flusher.flushAll()
   }
 
   /** Lets the flusher see whether there is work; call it after commits. */

@@ -24,14 +24,19 @@ export interface StoreInfo {
   readonly ancestors: readonly string[]
 }
 
-/** Reads the info, writes the first one, or renews it. Rejects with STORE_CORRUPT or DATA_DIR_VERSION. */
-export async function openInfo(store: Store, boot: () => Promise<string> = bootId): Promise<StoreInfo> {
+/** Reads the info, writes the first one, or renews it once `renewing` has resolved. Rejects with STORE_CORRUPT or DATA_DIR_VERSION. */
+export async function openInfo(
+  store: Store,
+  boot: () => Promise<string> = bootId,
+  renewing: () => Promise<void> = async () => undefined,
+): Promise<StoreInfo> {
   const stored = await readInfo(store)
   const openSince = store.durability === 'os' ? await boot() : null
   const [, known, before = [], openedIn = null] = stored ?? [INFO_FORMAT, newIncarnation()]
   const isRenewed = openedIn !== null && (openedIn === UNKNOWN_BOOT || openedIn !== (openSince ?? (await boot())))
   const incarnation = isRenewed ? newIncarnation() : known
   const ancestors = isRenewed ? [...before, known] : before
+  if (isRenewed) await renewing()
   if (stored === null || isRenewed || openedIn !== openSince) {
     await writeInfo(store, [INFO_FORMAT, incarnation, ancestors, openSince])
   }

@@ -59,23 +59,27 @@ export class Rig {
     this.flushed = flushed
   }
 
-  static async open(store: Store): Promise<Rig> {
+  static async open(store: Store, boot?: () => Promise<string>): Promise<Rig> {
     const failures: LitetopicError[] = []
     const flushed: string[] = []
-    const shard: Shard<TestItem> = await Shard.open<TestItem>(store, {
-      committed(items) {
-        for (const item of items) item.committed()
-        shard.wakeFlusher()
+    const shard: Shard<TestItem> = await Shard.open<TestItem>(
+      store,
+      {
+        committed(items) {
+          for (const item of items) item.committed()
+          shard.wakeFlusher()
+        },
+        failed(items, error) {
+          for (const item of items) item.failed(error)
+        },
+        lingerMs: () => LIMITS.lingerMs,
+        flushed: (state) => void flushed.push(state.name),
+        truncated: () => undefined,
+        broken: (error) => void failures.push(error),
+        flushFailed: (error) => void failures.push(error),
       },
-      failed(items, error) {
-        for (const item of items) item.failed(error)
-      },
-      lingerMs: () => LIMITS.lingerMs,
-      flushed: (state) => void flushed.push(state.name),
-      truncated: () => undefined,
-      broken: (error) => void failures.push(error),
-      flushFailed: (error) => void failures.push(error),
-    })
+      boot,
+    )
     return new Rig(shard, failures, flushed)
   }
 
