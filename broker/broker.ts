@@ -1,9 +1,18 @@
 /** Wires a broker together: store, core, listener; and takes it down in order. No logic of its own. */
 
 import { createRequire } from 'node:module'
-import { DEFAULT_HOST, DEFAULT_PORT, invariant, LIMITS, LitetopicError, WEBSOCKET_PATH } from '../protocol/index.ts'
+import {
+  asLitetopicError,
+  DEFAULT_HOST,
+  DEFAULT_PORT,
+  invariant,
+  LIMITS,
+  LitetopicError,
+  WEBSOCKET_PATH,
+} from '../protocol/index.ts'
 import { type Durability, MemoryDisk, openLevelStore, openMemoryStore, type Store } from '../storage/index.ts'
 import { type Clock, systemClock } from './clock.ts'
+import { Control } from './control.ts'
 import { Core, type CoreStats } from './core.ts'
 import { type LimitOptions, limitTable, type PrefixLimits } from './limits.ts'
 import { policyTable } from './policy.ts'
@@ -138,8 +147,10 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
   const transport = options.transport ?? new WebSocketTransport(host, checkPort(options.port), limits.frameBytes)
   const port = await hub.open(transport)
   core.start()
+  const control = await openControl(store, options, () => core)
   let closed: Promise<void> | null = null
   const close = async (): Promise<void> => {
+    await control?.close()
     await recovery.stop()
     await Promise.all([core?.stop(), hub.close()])
     await core?.close()
@@ -189,6 +200,23 @@ function brokenLine(location: string, error: LitetopicError, heals: boolean): st
     ? 'make room or mend the disk, and the broker goes on by itself'
     : 'make room or mend the disk, and start the broker again'
   return `the store cannot be written, and nothing is acknowledged until it can: ${error.message} (${location}); ${advice}`
+}
+
+/** A broker that cannot be asked for a copy serves all the same. */
+async function openControl(store: Store, options: BrokerOptions, core: () => Core | null): Promise<Control | null> {
+  if (options.store !== undefined || store.location === 'memory') return null
+  try {
+    return await Control.open(store.location, {
+      async copyTo(path, copied, signal) {
+        const present = core()
+        if (present === null) throw new LitetopicError('STORE_UNAVAILABLE', 'the store is being opened anew')
+        await present.copyOut(path, copied, signal)
+      },
+    })
+  } catch (error) {
+    options.log?.(`no backup can be taken while the broker runs: ${asLitetopicError(error).message}`)
+    return null
+  }
 }
 
 function packageVersion(): string {

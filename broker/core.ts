@@ -8,6 +8,7 @@ import { Shard, type Store } from '../storage/index.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import type { Context } from './context.ts'
+import { copyOut } from './copy-out.ts'
 import { countedPrefixes, type LimitTable } from './limits.ts'
 import { Operations } from './operations.ts'
 import { effectivePolicy, type PolicyTable } from './policy.ts'
@@ -165,6 +166,11 @@ export class Core {
   /** Resolves when all that was taken is durable and acknowledged; rejects with STORE_UNAVAILABLE if it cannot be. */
   settled(): Promise<void> {
     return this.context.shard.log.whenAllDurable()
+  }
+
+  /** Copies what is stored into a new data directory, while it goes on; see `copyOut`. */
+  copyOut(path: string, copied: (bytes: number) => void, signal: AbortSignal): Promise<void> {
+    return copyOut(this.context, path, copied, signal)
   }
 
   /** Does nothing more of its own accord, and resolves when it does nothing any more. Idempotent. */

@@ -29,8 +29,12 @@ export async function copySnapshot(snapshot: StoreSnapshot, target: Store, { pie
     copied += bytes
     return piece(copied)
   }
-  for (const index of Object.values(INDEX)) await copyRange(snapshot, indexRange(index), target, done)
+  // The info comes last, and a store that has a floor and no info is refused: a copy that was cut off is none.
+  await target.journal.skipTo(await snapshot.floor())
+  const indexes = Object.values(INDEX).filter((index) => index !== INDEX.info)
+  for (const index of indexes) await copyRange(snapshot, indexRange(index), target, done)
   await copyJournal(snapshot, target, done)
+  await copyRange(snapshot, indexRange(INDEX.info), target, done)
 }
 
 /** Copies the keys of a range, piece by piece. */
@@ -61,7 +65,6 @@ async function copyJournal(
   target: Store,
   done: (bytes: number) => Promise<void>,
 ): Promise<void> {
-  await target.journal.skipTo(await snapshot.floor())
   let entries: Uint8Array[] = []
   let bytes = 0
   const append = async (): Promise<void> => {

@@ -3,6 +3,7 @@
 export type { ShardAppend } from './commit-log.ts'
 export { addBranch, beginHistory, copySnapshot } from './copy.ts'
 export { openLevelStore } from './leveldb/level-store.ts'
+export { beginDirectory, endDirectory } from './leveldb/new-directory.ts'
 export { contextNames, findCheckpoint, findContext, findRecordId, findStream, listCheckpoints } from './lookups.ts'
 export { MemoryDisk, openMemoryStore } from './memory/memory-store.ts'
 export type { TopicPolicy } from './operations.ts'

@@ -47,6 +47,7 @@ function program(): Command {
   addList(command)
   addInspect(command)
   addVerify(command)
+  addBackup(command)
   return command
 }
 
@@ -121,6 +122,16 @@ function addVerify(program: Command): void {
     .action(async (directory: string, options: VerifyFlags) => {
       const { verify } = await import('./verify.ts')
       await verify(directory, options)
+    })
+}
+
+function addBackup(program: Command): void {
+  program
+    .command('backup <directory> <target>')
+    .description('copy the data directory of a broker, running or stopped, into a new one')
+    .action(async (directory: string, target: string) => {
+      const { backup } = await import('./backup.ts')
+      await backup(directory, target)
     })
 }
 

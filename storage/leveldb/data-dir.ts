@@ -116,7 +116,7 @@ function advice(code: string | undefined): string {
 }
 
 /** Undefined if there is no such file. */
-async function optional<T>(read: () => Promise<T>): Promise<T | undefined> {
+export async function optional<T>(read: () => Promise<T>): Promise<T | undefined> {
   try {
     return await read()
   } catch (error) {

@@ -92,7 +92,7 @@ export class TestBroker {
     const dataDir = await tempDir()
     await cp(this.broker.dataDir as string, dataDir, {
       recursive: true,
-      filter: (source) => !/(^|\/)(LOCK|lock)$/i.test(source),
+      filter: (source) => !/(^|\/)(LOCK|lock|control\.sock)$/i.test(source),
     })
     return TestBroker.start({ ...merged, dataDir })
   }
