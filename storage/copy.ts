@@ -96,8 +96,8 @@ export async function beginHistory(store: Store): Promise<{ incarnation: string;
   }
 }
 
-/** Gives a store whose journal is empty numbers far ahead, and a new incarnation. */
-export async function renewHistory(store: Store): Promise<StoreInfo> {
+/** Gives a store whose journal is empty numbers far ahead, and a new incarnation behind `before`, as `renewInfo` does. */
+export async function renewHistory(store: Store, before?: StoreInfo | null): Promise<StoreInfo> {
   const last = store.journal.last + COMMITS_SKIPPED
   if (last > COMMITS_MAX / 2) {
     throw new LitetopicError('LIMIT_EXCEEDED', 'this store was copied from copies too often: its numbers run out', {
@@ -107,7 +107,7 @@ export async function renewHistory(store: Store): Promise<StoreInfo> {
     })
   }
   await store.journal.skipTo(last)
-  return renewInfo(store)
+  return renewInfo(store, before)
 }
 
 /** A shard that serves nobody, with an empty journal. */

@@ -98,7 +98,7 @@ export function settle(snapshot: Snapshot): void {
   state.flushes++
 }
 
-function putChunks(state: TopicState, batches: Uint8Array, changes: TableChange[]): void {
+export function putChunks(state: TopicState, batches: Uint8Array, changes: TableChange[]): void {
   const batch = new BatchReader(new ByteReader(batches))
   const large = new Set(state.recent?.uploads?.values())
   let start = 0

@@ -43,13 +43,19 @@ export async function openInfo(
   return { incarnation, ancestors }
 }
 
-/** Begins a new history. The one before becomes the newest ancestor. Rejects with STORE_CORRUPT or DATA_DIR_VERSION. */
-export async function renewInfo(store: Store): Promise<StoreInfo> {
-  const stored = await readInfo(store)
-  const ancestors = stored === null ? [] : [...stored[2], stored[1]]
+/** Begins a new history. The one before, by default the store's own, becomes the newest ancestor; null if it is not known. */
+export async function renewInfo(store: Store, before?: StoreInfo | null): Promise<StoreInfo> {
+  const known = before === undefined ? await storedInfo(store) : before
+  const ancestors = known === null ? [] : [...known.ancestors, known.incarnation]
   const incarnation = newIncarnation()
   await writeInfo(store, [INFO_FORMAT, incarnation, ancestors, null])
   return { incarnation, ancestors }
+}
+
+/** The identity as it is stored; null in a store that was never opened. Rejects with STORE_CORRUPT or DATA_DIR_VERSION. */
+export async function storedInfo(store: Store): Promise<StoreInfo | null> {
+  const stored = await readInfo(store)
+  return stored === null ? null : { incarnation: stored[1], ancestors: stored[2] }
 }
 
 /** Notes that the store was closed in good order. */
@@ -57,8 +63,7 @@ export async function closeInfo(store: Store, { incarnation, ancestors }: StoreI
   if (store.durability === 'os') await writeInfo(store, [INFO_FORMAT, incarnation, [...ancestors], null])
 }
 
-/** The info as it is stored; null in a store that was never opened. Rejects with STORE_CORRUPT or DATA_DIR_VERSION. */
-export async function readInfo(store: Store): Promise<PackedInfo | null> {
+async function readInfo(store: Store): Promise<PackedInfo | null> {
   const stored = await store.table.get(INFO_KEY)
   if (stored === undefined) {
     // It is written before the first commit.

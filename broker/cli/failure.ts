@@ -16,16 +16,16 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'PORT_IN_USE',
 ])
 
-/** Of `serve`, which can take another directory. */
+/** Of `serve`, which can take another directory, and of others that find what only `verify` tells. */
 const SERVE_REMEDIES: Partial<Record<ErrorCode, string>> = {
   DATA_DIR_IN_USE: '--data names another one',
   DATA_DIR_UNUSABLE: '--data names another one',
   DATA_DIR_VERSION: '--data names another one',
+  STORE_CORRUPT: 'see what is damaged with "litetopic verify", and copy what is sound with its --salvage',
 }
 
 const REMEDIES: Partial<Record<ErrorCode, string>> = {
   BROKER_UNREACHABLE: 'start a broker with "litetopic serve", or name yours with --url or LITETOPIC_URL',
-  STORE_CORRUPT: 'see what is damaged with "litetopic verify", and copy what is sound with its --salvage',
   PORT_IN_USE: '--port names another one, or 0 for any free one',
   NOT_FOUND: 'see what there is with "litetopic list"',
   STREAM_EXISTS: 'choose another id with --stream',

@@ -119,6 +119,7 @@ function addVerify(program: Command): void {
     .command('verify <directory>')
     .description('check a data directory that no broker has open, and print what is damaged')
     .option('--json', 'one damage a line, as JSON, and then the summary')
+    .option('--salvage <directory>', 'copy what is sound into a new data directory')
     .action(async (directory: string, options: VerifyFlags) => {
       const { verify } = await import('./verify.ts')
       await verify(directory, options)

@@ -4,14 +4,15 @@ import { resolve } from 'node:path'
 import { LitetopicError } from '../../protocol/index.ts'
 import { type Damage, openLevelStore, type Report, verifyStore } from '../../storage/index.ts'
 import { formatBytes, jsonLine, write } from './output.ts'
+import { tellProgress } from './progress.ts'
+import { salvage } from './salvage.ts'
 
 export interface VerifyFlags {
   /** Each damage as a line of JSON, and the summary as the last one. */
   readonly json?: boolean
+  /** Where to copy what is sound. */
+  readonly salvage?: string
 }
-
-/** Topics between two lines of progress. */
-const PROGRESS_TOPICS = 10_000
 
 /**
  * Checks a data directory, and prints one line for each damage and a summary. Rejects with STORE_CORRUPT if there is any,
@@ -21,12 +22,15 @@ export async function verify(directory: string, options: VerifyFlags): Promise<v
   const path = resolve(directory)
   const store = await openLevelStore(path, { create: false })
   try {
+    if (options.salvage !== undefined) return await salvage(store, resolve(options.salvage), printer(options))
     const report = await verifyStore(store, { found: printer(options), progress: tellProgress })
     const { damageCount, topics, records, bytes, commits } = report
     if (options.json) await write(jsonLine({ damageCount, topics, records, bytes, commits }))
     else await write(`${summary(path, report)}\n`)
     if (damageCount === 0) return
-    throw new LitetopicError('STORE_CORRUPT', `${path} is damaged`, { damages: damageCount })
+    throw new LitetopicError('STORE_CORRUPT', `${path} is damaged; copy what is sound with --salvage`, {
+      damages: damageCount,
+    })
   } finally {
     await store.close()
   }
@@ -39,10 +43,6 @@ export function damageLine({ unit, topic, offsets, what, lost }: Damage): string
   const at = offsets === null ? '' : `, ${last === offsets.from ? 'offset' : 'offsets'} ${offsets.from}`
   const to = offsets === null || last === offsets.from ? '' : ` to ${last}`
   return `${unit}${of}${at}${to}: ${what}; lost: ${lost}`
-}
-
-export function tellProgress(topics: number, records: number): void {
-  if (topics % PROGRESS_TOPICS === 0) console.error(`litetopic: ${topics} topics, ${records} records`)
 }
 
 /** Writes as damages are found; the terminal's pace does not matter for what is rare. */

@@ -12,6 +12,7 @@ import { effectChanges } from '../snapshot.ts'
 import type { TableChange } from '../store.ts'
 import { type Effects, TopicState } from '../topic-state.ts'
 import { type Damage, must, reasonOf } from './damage.ts'
+import { dropBelow } from './effects.ts'
 import { INDEX_CHECKS } from './indexes.ts'
 import { type LogVisitor, walkLog } from './log.ts'
 import { checkUnused, type Reverse } from './reverse.ts'
@@ -167,14 +168,4 @@ class TopicCheck implements LogVisitor, Reverse {
       this.damage('head', null, `stream ${streamId} is open, and missing in it`, 'that this stream is open')
     }
   }
-}
-
-/** Leaves out what trimmed records have done: a batch is kept whole for the last of its records. */
-function dropBelow(effects: Effects, firstOffset: number): void {
-  const isKept = ({ offset }: { offset: number }): boolean => offset >= firstOffset
-  if (effects.context !== undefined) effects.context = effects.context.filter(isKept)
-  if (effects.checkpoints !== undefined) effects.checkpoints = effects.checkpoints.filter(isKept)
-  for (const [id, offset] of effects.ids ?? []) if (offset < firstOffset) effects.ids?.delete(id)
-  for (const [id, offset] of effects.uploads ?? []) if (offset < firstOffset) effects.uploads?.delete(id)
-  for (const [id, { lastOffset }] of effects.ended ?? []) if (lastOffset < firstOffset) effects.ended?.delete(id)
 }

@@ -9,7 +9,7 @@ import { headRange, nameOfHeadKey, timersUntil } from '../keys.ts'
 import { loadUnloaded, type Unloaded } from '../recovery.ts'
 import { unseal } from '../seal.ts'
 import type { Store, Table, TableEntry } from '../store.ts'
-import { readInfo } from '../store-info.ts'
+import { storedInfo } from '../store-info.ts'
 import type { TopicState } from '../topic-state.ts'
 import { Findings, faultOf, type Report, reasonOf, type VerifyOptions } from './damage.ts'
 import { EpochSet } from './epoch-set.ts'
@@ -39,7 +39,7 @@ export async function verifyStore(store: Store, options: VerifyOptions = {}): Pr
 
 export async function checkInfo(store: Store, findings: Findings): Promise<void> {
   try {
-    await readInfo(store)
+    await storedInfo(store)
   } catch (error) {
     const lost = 'the identity of the store: old cursors mean nothing any more'
     findings.add({ unit: 'info', topic: null, offsets: null, what: reasonOf(error), lost })

@@ -90,3 +90,24 @@ test('exits with 2 while a broker has the directory open', async () => {
   expect(code).toBe(2)
   expect(stderr).toMatch(/DATA_DIR_IN_USE/)
 })
+
+test('--salvage copies what is sound into a new directory that a broker can serve, and tells what is not in it', async () => {
+  await fill()
+  const sound = await litetopic(['verify', data, '--salvage', join(directory, 'same')]).ended
+  expect(sound).toMatchObject({ code: 0, stdout: expect.stringMatching(/same: 2 topics kept, 0 cut, 0 lost/) })
+  await damage({ gte: Buffer.of(INDEX.chunk), lt: Buffer.of(INDEX.chunk + 1) })
+  await damage(headRange('a/2', ''))
+  const copy = join(directory, 'copy')
+  const { code, stdout, stderr } = await litetopic(['verify', data, '--salvage', copy]).ended
+  expect(stdout).toContain('cut: topic a/1, at offset 0; left out: 2 records\n')
+  expect(stdout).toMatch(/copy: 0 topics kept, [12] cut, [01] lost; store incarnation [0-9a-f]{12}\n$/)
+  expect(stderr).toMatch(/what is sound was copied \[STORE_CORRUPT\]/)
+  expect(code).toBe(1)
+  expect((await litetopic(['verify', copy]).ended).code).toBe(0)
+  const broker = litetopic(['serve', '--port', '0', '--data', copy])
+  const [, url = ''] = await broker.printed(/listening on (ws:\S+)/)
+  const list = await litetopic(['list', '--json', '--url', url]).ended
+  expect(list.stdout).toContain('"name":"a/1"')
+  const again = await litetopic(['verify', join(directory, 'same'), '--salvage', copy]).ended
+  expect(again).toMatchObject({ code: 2, stderr: expect.stringMatching(/not empty.*DATA_DIR_UNUSABLE/) })
+}, 60_000)

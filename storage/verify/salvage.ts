@@ -1,0 +1,267 @@
+/**
+ * Copies what is sound of a damaged store into a new one, which is a history of its own. A sound topic is copied as it is. Of
+ * a damaged one the log is kept up to the first damage, because a reader never crosses a hole, and what its indexes and
+ * its head say is made anew from these records. One without a readable head begins with its first chunk.
+ */
+
+import { BatchReader, ByteReader } from '../../protocol/index.ts'
+import { addBranch, copyRange, renewHistory } from '../copy.ts'
+import { addEffects } from '../effects.ts'
+import { EPOCH_INDEXES } from '../garbage.ts'
+import { chunkRange, epochRange, numberInKey, parseContextKey, partRange } from '../keys.ts'
+import { unseal } from '../seal.ts'
+import { putChunks, putEffects, takeSnapshot } from '../snapshot.ts'
+import { INDEX, type Store, type StoreSnapshot, type TableChange } from '../store.ts'
+import { type StoreInfo, storedInfo } from '../store-info.ts'
+import { storedBytes } from '../stored-bytes.ts'
+import { type Effects, TopicState } from '../topic-state.ts'
+import { Findings, faultOf, type Report, reasonOf, type VerifyOptions } from './damage.ts'
+import { dropBelow } from './effects.ts'
+import { INDEX_CHECKS } from './indexes.ts'
+import { type LogVisitor, walkLog } from './log.ts'
+import { lookAround, type Surroundings } from './surroundings.ts'
+import type { Verdict } from './topic.ts'
+import { checkInfo, eachTopic } from './verify.ts'
+
+/** Chunks looked at to find where a log without a head ends. */
+const CHUNKS = 8
+
+/** What became of a topic: kept whole, cut at an offset, or lost. */
+export interface Salvaged {
+  readonly topic: string
+  readonly outcome: 'kept' | 'cut' | 'lost'
+  /** Records from here on are not in the copy; null for a topic that is lost. */
+  readonly to: number | null
+  /** How many records of it were beyond; null if nobody knows. */
+  readonly missing: number | null
+}
+
+export interface SalvageOptions extends VerifyOptions {
+  /** Told of each topic. */
+  readonly salvaged?: (topic: Salvaged) => void
+}
+
+export interface SalvageReport {
+  /** What was damaged in the source. */
+  readonly report: Report
+  readonly kept: number
+  readonly cut: number
+  readonly lost: number
+  readonly incarnation: string
+}
+
+/** Copies into `target`, which is new. The source is not changed. */
+export async function salvageStore(source: Store, target: Store, options: SalvageOptions = {}): Promise<SalvageReport> {
+  const findings = new Findings(options)
+  await checkInfo(source, findings)
+  const info = await infoOf(source)
+  const around = await lookAround(source, findings)
+  const snapshot = source.snapshot()
+  const counts = { kept: 0, cut: 0, lost: 0 }
+  try {
+    await target.journal.skipTo(source.journal.last)
+    const salvage = new Salvage(around, snapshot, source, target, info?.incarnation ?? null)
+    for await (const judged of eachTopic(around)) {
+      const salvaged = await (judged.state === null ? salvage.rebuild(judged.name, judged.epoch) : salvage.keep(judged))
+      counts[salvaged.outcome]++
+      options.salvaged?.(salvaged)
+      findings.topicDone()
+    }
+  } finally {
+    await snapshot.close()
+  }
+  const { incarnation } = await renewHistory(target, info)
+  return { report: findings.report(), ...counts, incarnation }
+}
+
+async function infoOf(source: Store): Promise<StoreInfo | null> {
+  try {
+    return await storedInfo(source)
+  } catch (error) {
+    reasonOf(error) // told of already
+    return null
+  }
+}
+
+class Salvage {
+  private readonly around: Surroundings
+  private readonly snapshot: StoreSnapshot
+  private readonly source: Store
+  private readonly target: Store
+  private readonly incarnation: string | null
+
+  constructor(around: Surroundings, snapshot: StoreSnapshot, source: Store, target: Store, incarnation: string | null) {
+    this.around = around
+    this.snapshot = snapshot
+    this.source = source
+    this.target = target
+    this.incarnation = incarnation
+  }
+
+  async keep({ state, soundTo, isSound }: Verdict): Promise<Salvaged> {
+    if (!isSound) return this.cut(state, soundTo, state.nextOffset)
+    for (const index of EPOCH_INDEXES) {
+      if (!this.around.used.get(index)?.has(state.epoch)) continue
+      await copyRange(this.snapshot, epochRange(index, state.epoch), this.target, async () => undefined)
+      state.tableUsed = true
+    }
+    await this.writeHead(state)
+    return { topic: state.name, outcome: 'kept', to: state.nextOffset, missing: 0 }
+  }
+
+  /** A topic whose head cannot be read: its chunks say where it begins, and how far it goes. */
+  async rebuild(name: string, epoch: number | null): Promise<Salvaged> {
+    const state = epoch === null ? null : await this.stateOfChunks(name, epoch)
+    if (state === null) return { topic: name, outcome: 'lost', to: null, missing: null }
+    const none: LogVisitor = { batches: async () => undefined, damaged: () => undefined }
+    const soundTo = await walkLog(this.around.table, this.around.slabs, state, none)
+    return this.cut(state, soundTo, null)
+  }
+
+  private async stateOfChunks(name: string, epoch: number): Promise<TopicState | null> {
+    let state: TopicState | null = null
+    for (let from = 0; ; ) {
+      const page = await this.around.table.scan({ ...chunkRange(epoch, from), limit: CHUNKS })
+      for (const { key, value } of page) {
+        from = numberInKey(key, 1) + 1
+        if (state !== null) {
+          state.chunkedTo = from
+          continue
+        }
+        const batch = new BatchReader(new ByteReader(value, 4))
+        if (faultOf(() => unseal(key, value, 'it')) !== null || !batch.advance()) return null
+        state = new TopicState(name, epoch, batch.timeMs, null)
+        state.firstOffset = batch.base
+        state.chunkedTo = from
+      }
+      if (page.length < CHUNKS) break
+    }
+    if (state !== null) state.flushedTo = state.nextOffset = state.committedTo = state.chunkedTo
+    return state
+  }
+
+  /** Writes the topic with its records before `soundTo`, and what these records have done. */
+  private async cut(state: TopicState, soundTo: number, end: number | null): Promise<Salvaged> {
+    const next = new TopicState(state.name, state.epoch, state.createdMs, state.policy, state.principal)
+    next.firstOffset = next.clearedTo = state.firstOffset
+    next.lastAppendMs = state.lastAppendMs
+    next.fence = state.fence
+    next.branches = state.branches
+    next.closed = state.closed
+    next.tableUsed = true
+    // Without a head nobody knows of a time: it is looked at when a broker starts.
+    next.dueMs = state.headStored && state.dueMs === 0 ? 0 : 1
+    for (const stream of state.openStreams?.values() ?? []) {
+      if (stream.openOffset >= state.firstOffset) continue
+      next.openStreams ??= new Map()
+      next.openStreams.set(stream.streamId, { ...stream, writerSlot: -1 })
+    }
+    const lostContext = await this.copyOlder(next)
+    const write = new PrefixWriter(this.snapshot, this.target, next, soundTo, lostContext)
+    await walkLog(this.around.table, this.around.slabs, state, write)
+    next.chunkedTo = next.flushedTo = next.nextOffset = next.committedTo = Math.max(soundTo, next.firstOffset)
+    await this.writeHead(next)
+    const missing = end === null ? null : end - next.nextOffset
+    return { topic: state.name, outcome: 'cut', to: next.nextOffset, missing }
+  }
+
+  /**
+   * What is kept of trimmed records: values of context entries, and streams that ended. Returns the names of context
+   * entries of which one cannot be read: what it was is not known until the next that replaces it.
+   */
+  private async copyOlder(state: TopicState): Promise<Set<string>> {
+    const lost = new Set<string>()
+    const changes: TableChange[] = []
+    for (const index of [INDEX.context, INDEX.stream]) {
+      const check = INDEX_CHECKS.get(index)
+      if (check === undefined || !this.around.used.get(index)?.has(state.epoch)) continue
+      for await (const { key, value } of this.snapshot.iterate(epochRange(index, state.epoch))) {
+        const isContext = index === INDEX.context
+        try {
+          const offset = check.recordOf(key, unseal(key, value, 'it'))
+          if (offset === null || offset >= state.firstOffset) continue
+          changes.push({ key, value })
+        } catch (error) {
+          reasonOf(error) // told of already
+          if (isContext && parseContextKey(key).offset < state.firstOffset) lost.add(parseContextKey(key).name)
+        }
+      }
+    }
+    const isWhole = ({ key }: TableChange): boolean => key[0] !== INDEX.context || !lost.has(parseContextKey(key).name)
+    const whole = changes.filter(isWhole)
+    await this.target.table.write(whole)
+    const counts = { ids: 0, streams: 0, context: 0, checkpoints: 0, large: 0 }
+    for (const { key } of whole) counts[key[0] === INDEX.context ? 'context' : 'streams']++
+    state.counts = counts
+    return lost
+  }
+
+  /** The head, its timer, and what is in no chunk yet. */
+  private async writeHead(state: TopicState): Promise<void> {
+    // A topic that was created since the last flush has no timer yet, and would never go.
+    if (state.dueMs === 0 && !state.headStored && state.dirtySince !== 0) state.dueMs = 1
+    state.storedDueMs = 0
+    state.openStreamsStored = false
+    if (this.incarnation !== null) addBranch(state, this.incarnation)
+    const asOf = { commit: this.source.journal.last + 1, operations: 0 }
+    await this.target.table.write(takeSnapshot(state, this.around.slabs, asOf, 0).changes)
+  }
+}
+
+/** Writes the sound batches of a log before an offset, with the parts of large messages and all index entries. */
+class PrefixWriter implements LogVisitor {
+  private readonly snapshot: StoreSnapshot
+  private readonly target: Store
+  private readonly state: TopicState
+  private readonly soundTo: number
+  private readonly lostContext: Set<string>
+
+  constructor(snapshot: StoreSnapshot, target: Store, state: TopicState, soundTo: number, lostContext: Set<string>) {
+    this.snapshot = snapshot
+    this.target = target
+    this.state = state
+    this.soundTo = soundTo
+    this.lostContext = lostContext
+  }
+
+  damaged(): void {
+    // Told of by the check before.
+  }
+
+  async batches(bytes: Uint8Array, from: number): Promise<void> {
+    const { state, target } = this
+    const effects: Effects = {}
+    const batch = new BatchReader(new ByteReader(bytes))
+    let [start, end] = [-1, -1]
+    while (batch.advance()) {
+      if (batch.next <= from || batch.next > this.soundTo) continue
+      if (start < 0) start = batch.start
+      end = batch.end
+      state.bytes += storedBytes(batch, true)
+      addEffects(state, effects, bytes, batch.contentFrom, batch.end, batch.base, -1)
+    }
+    if (start < 0) return
+    dropBelow(effects, state.firstOffset)
+    this.dropLost(effects)
+    for (const uploadId of effects.uploads?.keys() ?? []) {
+      await copyRange(this.snapshot, partRange(state.epoch, uploadId), target, async () => undefined)
+    }
+    const changes: TableChange[] = []
+    state.recent = effects
+    putChunks(state, bytes.subarray(start, end), changes)
+    putEffects(state, effects, changes)
+    state.recent = null
+    await target.table.write(changes)
+  }
+
+  /** What is appended to a value that cannot be read would be taken for the value: there is none until it is set again. */
+  private dropLost(effects: Effects): void {
+    if (this.lostContext.size === 0 || effects.context === undefined) return
+    effects.context = effects.context.map((version) => {
+      const { name, op } = version
+      if (op !== 'append') this.lostContext.delete(name)
+      if (!this.lostContext.has(name)) return version
+      return { ...version, op: 'delete', data: { tag: 'bytes', value: new Uint8Array(0) } }
+    })
+  }
+}

@@ -1,0 +1,176 @@
+/** Salvage keeps what is sound, up to the first damage of each topic; what it makes is sound, and nothing in it is invented. */
+
+import { describe, expect, test } from 'vitest'
+import { pack, unpack } from '../../protocol/index.ts'
+import { decodeHead } from '../../storage/head.ts'
+import { chunkKey, contextKey, headKey, recordIdKey } from '../../storage/keys.ts'
+import { findCheckpoint, findContext, findRecordId, findStream } from '../../storage/lookups.ts'
+import { MemoryDisk, openMemoryStore } from '../../storage/memory/memory-store.ts'
+import { seal } from '../../storage/seal.ts'
+import { INDEX } from '../../storage/store.ts'
+import { type Salvaged, type SalvageReport, salvageStore } from '../../storage/verify/salvage.ts'
+import { verifyStore } from '../../storage/verify/verify.ts'
+import { entriesOf, flip, fullDisk, indexOf } from './damaged-disk.ts'
+import { Rig } from './shard-rig.ts'
+
+const whole = await fullDisk()
+const T = 4096
+/** All records of each topic, also trimmed ones of which a chunk is left. */
+const original = await logsOf(whole.copy(), true)
+
+interface Outcome {
+  readonly copy: MemoryDisk
+  readonly salvaged: ReadonlyMap<string, Salvaged>
+  readonly report: SalvageReport
+}
+
+async function logsOf(disk: MemoryDisk, trimmed = false): Promise<Map<string, string[]>> {
+  const rig = await Rig.open(await openMemoryStore(disk.copy()))
+  const logs = new Map<string, string[]>()
+  for (const { name } of (await rig.shard.list('', '', 99)).states) {
+    const state = await rig.shard.load(name)
+    if (state !== null) logs.set(name, await rig.read(state, trimmed ? 0 : state.firstOffset))
+  }
+  return logs
+}
+
+/** Salvages, and holds what comes of it against what must always be so. */
+async function salvage(disk: MemoryDisk): Promise<Outcome> {
+  const copy = new MemoryDisk()
+  const [source, target] = [await openMemoryStore(disk), await openMemoryStore(copy)]
+  const salvaged = new Map<string, Salvaged>()
+  const report = await salvageStore(source, target, { salvaged: (topic) => salvaged.set(topic.topic, topic) })
+  expect((await verifyStore(target)).damages).toEqual([])
+  await target.close()
+  const logs = await logsOf(copy)
+  expect([...logs.keys()].sort()).toEqual(
+    [...salvaged.keys()].filter((name) => salvaged.get(name)?.outcome !== 'lost').sort(),
+  )
+  for (const [name, lines] of logs) {
+    const from = Number.parseInt(lines[0] ?? '0', 10)
+    expect(lines, name).toEqual(original.get(name)?.slice(from, from + lines.length))
+    if (lines.length > 0) expect(from + lines.length).toBe(salvaged.get(name)?.to)
+  }
+  return { copy, salvaged, report }
+}
+
+function damaged(key: Uint8Array): MemoryDisk {
+  const disk = whole.copy()
+  const value = disk.table.get(key) as Uint8Array
+  disk.table.set(key, flip(value, value.length - 1))
+  return disk
+}
+
+test('of a sound store everything is kept, in a history of its own', async () => {
+  const { copy, report } = await salvage(whole.copy())
+  expect(report).toMatchObject({ kept: 4, cut: 0, lost: 0, report: { damages: [] } })
+  expect(await logsOf(copy)).toEqual(await logsOf(whole))
+  const rig = await Rig.open(await openMemoryStore(copy))
+  const before = await Rig.open(await openMemoryStore(whole.copy()))
+  expect(rig.shard.incarnation).toBe(report.incarnation)
+  expect(rig.shard.ancestors).toEqual([before.shard.incarnation])
+  for (const name of ['t', 'journal']) {
+    const state = await rig.shard.load(name)
+    expect(state?.branches).toEqual([{ incarnation: before.shard.incarnation, next: state?.nextOffset }])
+    expect(state?.dueMs).toBeGreaterThan(0)
+  }
+  const { table } = rig.shard.store
+  const state = (await rig.shard.load('t')) as NonNullable<Awaited<ReturnType<typeof rig.shard.load>>>
+  expect(await findContext(table, state, 'n', 99)).toHaveLength(2)
+  expect(await findRecordId(table, state, 'id-2')).toBe(11)
+  expect((await rig.create('new')).epoch).toBeGreaterThan(2 ** 32 * 4096)
+})
+
+test('whatever single value is damaged, the copy is sound, and no other topic loses anything', async () => {
+  for (const { key, value } of entriesOf(whole)) {
+    const disk = whole.copy()
+    disk.table.set(key, flip(value, Math.floor(value.length / 2)))
+    const { salvaged, report } = await salvage(disk)
+    const hurt = [...salvaged.values()].filter(({ outcome }) => outcome !== 'kept')
+    expect(hurt.length, indexOf(key)).toBeLessThanOrEqual(1)
+    if (report.report.damageCount === 0) expect(hurt).toEqual([])
+    // Only what holds records can lose any; all else is made anew from them.
+    if (!['head', 'chunk', 'part'].includes(indexOf(key)))
+      expect(hurt.map(({ missing }) => missing)).not.toContain(null)
+    if (!['head', 'chunk', 'part'].includes(indexOf(key))) for (const { missing } of hurt) expect(missing).toBe(0)
+  }
+})
+
+test('whatever single key is gone, the copy is sound', async () => {
+  for (const { key } of entriesOf(whole)) {
+    const disk = whole.copy()
+    disk.table.delete(key)
+    await salvage(disk)
+  }
+})
+
+test('of a damaged journal what lies before the damage is kept', async () => {
+  for (const entry of whole.entries.keys()) {
+    const disk = whole.copy()
+    disk.entries[entry] = flip(disk.entries[entry] as Uint8Array, 30)
+    const { salvaged } = await salvage(disk)
+    expect(salvaged.get('t')).toMatchObject({ outcome: 'kept' })
+  }
+})
+
+describe('a topic', () => {
+  test('is cut at the first damaged chunk, and what its records had done until then is made anew', async () => {
+    const second = entriesOf(whole).filter(({ key }) => key[0] === INDEX.chunk && key[7] !== 99)[1]?.key as Uint8Array
+    const { copy, salvaged } = await salvage(damaged(second))
+    const to = salvaged.get('t')?.to as number
+    expect(salvaged.get('t')).toMatchObject({ outcome: 'cut', missing: 13 - to })
+    expect(to).toBeGreaterThan(3)
+    const rig = await Rig.open(await openMemoryStore(copy))
+    const state = (await rig.shard.load('t')) as NonNullable<Awaited<ReturnType<typeof rig.shard.load>>>
+    const { table } = rig.shard.store
+    expect(state).toMatchObject({ firstOffset: 3, nextOffset: to, producers: null })
+    expect([...(state.openStreams?.keys() ?? [])]).toEqual(['open'])
+    expect(await findStream(table, state, 's')).toMatchObject({ state: 'done', lastOffset: 7 })
+    expect(await findCheckpoint(table, state, 'c')).toBe(5)
+    expect(await findRecordId(table, state, 'id-2')).toBeNull()
+    // The value that was set before the first record kept, and appended to since.
+    expect((await findContext(table, state, 'n', 99))?.map(({ op }) => op)).toEqual(['set', 'append'])
+    expect(await rig.append(state, [{ kind: 'message', text: 'on' }])).toBe(to)
+  })
+
+  test('keeps all records when only an index is damaged, and gets that back', async () => {
+    const { copy, salvaged } = await salvage(damaged(recordIdKey(T, 'id-2')))
+    expect(salvaged.get('t')).toMatchObject({ outcome: 'cut', to: 13, missing: 0 })
+    const { state } = decodeHead('t', copy.table.get(headKey('t')) as Uint8Array)
+    expect(await findRecordId((await openMemoryStore(copy)).table, state, 'id-2')).toBe(11)
+  })
+
+  test('whose context entry cannot be read from before its first record has none until it is set again', async () => {
+    const { copy } = await salvage(damaged(contextKey(T, 'n', 2)))
+    const { state } = decodeHead('t', copy.table.get(headKey('t')) as Uint8Array)
+    expect(await findContext((await openMemoryStore(copy)).table, state, 'n', 99)).toBeNull()
+  })
+
+  test('without a head is made anew from its chunks, or lost if it has none', async () => {
+    const { salvaged } = await salvage(damaged(headKey('t')))
+    expect(salvaged.get('t')).toMatchObject({ outcome: 'cut', to: 12, missing: null })
+    const small = await salvage(damaged(headKey('small')))
+    expect(small.salvaged.get('small')).toEqual({ topic: 'small', outcome: 'lost', to: null, missing: null })
+  })
+
+  test('is cut where the content of a large message is damaged', async () => {
+    const part = entriesOf(whole).find(({ key }) => key[0] === INDEX.part && Buffer.from(key).includes('large'))
+    const { salvaged } = await salvage(damaged(part?.key as Uint8Array))
+    expect(salvaged.get('large')).toEqual({ topic: 'large', outcome: 'cut', to: 1, missing: 3 })
+  })
+
+  test('is cut at a hole', async () => {
+    const disk = whole.copy()
+    const key = headKey('t')
+    const head = unpack((disk.table.get(key) as Uint8Array).subarray(4)) as unknown[]
+    head[8] = 40
+    head[9] = 41
+    disk.table.set(key, seal(key, pack(head)))
+    expect((await salvage(disk)).salvaged.get('t')).toMatchObject({ outcome: 'cut', to: 12 })
+    const gap = whole.copy()
+    gap.table.delete(
+      entriesOf(gap).find((entry) => entry.key[0] === INDEX.chunk && entry.key[7] !== 99)?.key ?? chunkKey(T, 0),
+    )
+    expect((await salvage(gap)).salvaged.get('t')).toMatchObject({ outcome: 'cut', to: 3 })
+  })
+})
