@@ -87,7 +87,7 @@ export class Uploads {
       const offset = own ?? (id === undefined ? null : await findRecordId(table, state, id))
       checkWriter(attachment)
       if (offset !== null) {
-        if (own === null && known?.producerId === attachment.producerId) await this.remove(known as Upload)
+        if (own === null && known?.producerId === attachment.producerId) await this.removeUnused(known as Upload)
         await this.options.shard.log.whenAllDurable()
         return { storedParts: 0, offset }
       }
@@ -147,7 +147,7 @@ export class Uploads {
       if (upload === undefined) return
       if (upload.producerId !== attachment.producerId) throw taken(uploadId)
       if ((await this.committedAt(topic, uploadId)) !== null) this.forget(upload)
-      else await this.remove(upload)
+      else await this.removeUnused(upload)
     })
     return {}
   }
@@ -167,7 +167,8 @@ export class Uploads {
   whole(attachment: Attachment, { uploadId, size }: RecordParts, tag: DataTag): Upload {
     const { topic, producerId } = attachment
     const upload = this.get(topic.state.epoch, uploadId)
-    if (upload === undefined || upload.producerId !== producerId || upload.bytes !== size) {
+    // One that is being deleted is known still, and must not be made visible.
+    if (upload === undefined || upload.isOver || upload.producerId !== producerId || upload.bytes !== size) {
       throw unknownUpload(topic, uploadId)
     }
     if (upload.tag !== tag) throw taken(uploadId)
@@ -281,6 +282,12 @@ export class Uploads {
       this.forget(upload)
       this.options.report(new LitetopicError(code, `upload ${uploadId} of topic ${name}: ${message}`, details, error))
     })
+  }
+
+  /** While the table was asked, a record may have made it visible: what was forgotten then is not deleted. */
+  private async removeUnused(upload: Upload): Promise<void> {
+    const { epoch, uploadId } = upload.stored
+    if (this.get(epoch, uploadId) === upload) await this.remove(upload)
   }
 
   private async remove(upload: Upload): Promise<void> {

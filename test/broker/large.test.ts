@@ -176,6 +176,21 @@ test('an append that repeats a record id deletes its upload, and keeps the first
   expect((await fetchAll(writer, 0)).equals(content)).toBe(true)
 })
 
+test.each(['before', 'behind'])(
+  'an upload abandoned right %s its commit is a whole message, or none',
+  async (order) => {
+    const { writer, store } = await setUp()
+    await upload(writer, { uploadId: 'u' }, content)
+    const abandon = (): Promise<unknown> => writer.ask(UP.abandon, 0, 'u')
+    const before = order === 'before' ? abandon() : null
+    const offset = writer.append({ sequence: 0 }, large('u', content)).catch(() => null)
+    await (before ?? abandon())
+    const isStored = (await offset) !== null
+    if (isStored) expect((await fetchAll(writer, 0)).equals(content)).toBe(true)
+    expect(await keysLeft(store)).toEqual(isStored ? { parts: 3, uploads: 1 } : NOTHING)
+  },
+)
+
 test('nothing is left of an upload that is abandoned, that expires, or whose topic is deleted', async () => {
   const { broker, writer, store, epoch } = await setUp({ lingerMs: 'forever' })
   await upload(writer, { uploadId: 'u' }, content)
