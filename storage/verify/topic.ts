@@ -9,7 +9,7 @@ import { addEffects } from '../effects.ts'
 import { partKey } from '../keys.ts'
 import { unseal } from '../seal.ts'
 import { effectChanges } from '../snapshot.ts'
-import type { TableChange } from '../store.ts'
+import { INDEX, type TableChange } from '../store.ts'
 import { type Effects, TopicState } from '../topic-state.ts'
 import { type Damage, must, reasonOf } from './damage.ts'
 import { dropBelow } from './effects.ts'
@@ -20,6 +20,7 @@ import type { Surroundings } from './surroundings.ts'
 
 /** Index entries looked up at once. */
 const KEYS = 256
+const UPLOADED: ReadonlySet<number> = new Set([INDEX.part, INDEX.upload])
 
 export interface Verdict {
   readonly state: TopicState
@@ -151,7 +152,8 @@ class TopicCheck implements LogVisitor, Reverse {
     if (state.openStreamsStored !== 'unknown' && state.openStreamsStored !== openStreams.has(epoch)) {
       this.damage('openStreams', null, 'it contradicts the head', 'that its streams are looked after at a start')
     }
-    const isUsed = [...used.values()].some((epochs) => epochs.has(epoch))
+    // Parts and uploads that are no message yet are deleted by themselves.
+    const isUsed = [...used].some(([index, epochs]) => !UPLOADED.has(index) && epochs.has(epoch))
     if (isUsed && !state.tableUsed) wrong('it knows of no keys beside it, but there are', 'nothing, but space')
   }
 

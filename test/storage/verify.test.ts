@@ -4,13 +4,14 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { pack, unpack } from '../../protocol/index.ts'
 import { contextKey, headKey, recordIdKey } from '../../storage/keys.ts'
-import { type MemoryDisk, openMemoryStore } from '../../storage/memory/memory-store.ts'
+import { MemoryDisk, openMemoryStore } from '../../storage/memory/memory-store.ts'
 import { seal } from '../../storage/seal.ts'
 import { INDEX } from '../../storage/store.ts'
 import type { Report } from '../../storage/verify/damage.ts'
 import { EpochSet } from '../../storage/verify/epoch-set.ts'
 import { verifyStore } from '../../storage/verify/verify.ts'
 import { entriesOf, flip, fullDisk, indexOf } from './damaged-disk.ts'
+import { Rig, TIME_MS } from './shard-rig.ts'
 
 const whole = await fullDisk()
 
@@ -31,6 +32,18 @@ test('what is sound has no damage, and is counted', async () => {
   const report = await verify(whole.copy())
   expect(report).toMatchObject({ damages: [], damageCount: 0, topics: 4, records: 10 + 4 + 2 + 2 })
   expect(new Set(entriesOf(whole).map(({ key }) => indexOf(key)))).toEqual(new Set(Object.keys(INDEX)))
+})
+
+test('an upload under way is sound, also for a topic that has nothing else beside its head', async () => {
+  const disk = new MemoryDisk()
+  const rig = await Rig.open(await openMemoryStore(disk))
+  const { epoch, name } = await rig.create('small')
+  await rig.shard.quiesce()
+  const place = { epoch, uploadId: 'u', name, producerId: 'p', tag: 'text' as const, startedMs: TIME_MS }
+  await rig.shard.parts.begin(place, () => true)
+  expect((await verify(disk.copy())).damages).toEqual([])
+  await rig.shard.parts.write(epoch, 'u', 0, new Uint8Array(10), () => true)
+  expect((await verify(disk.copy())).damages).toEqual([])
 })
 
 describe('one damage', () => {
