@@ -17,6 +17,8 @@ import { Violation, World } from './world.ts'
 const REST_MS = 300_000
 /** Longer than the grace of a writer that is gone. */
 const GRACE_MS = 15_000
+/** Until a topic that nobody uses has left memory. */
+const DORMANT_MS = 20_000
 /** Longer than any linger that ends. */
 const LINGER_MS = 200_000
 
@@ -144,6 +146,9 @@ async function auditRuns(system: System, session: SimSession): Promise<void> {
 /** Without clients every topic goes that does not stay for ever, and leaves nothing behind. */
 async function reclaim({ world, host, waiting }: System): Promise<void> {
   world.note('reclaim')
+  await world.pass(DORMANT_MS)
+  // Nobody is there, and the wall clock is set: no linger is shorter or longer for it.
+  world.wallOffsetMs += world.random('reclaim').pick([-600_000, 600_000])
   await world.pass(LINGER_MS)
   const left = indexOf(host.disk.table)
   for (const [name] of left.heads) {
