@@ -14,7 +14,7 @@ import { type Durability, MemoryDisk, openLevelStore, openMemoryStore, type Stor
 import { type Clock, systemClock } from './clock.ts'
 import { Control } from './control.ts'
 import { Core, type CoreStats } from './core.ts'
-import { type LimitOptions, limitTable, type PrefixLimits } from './limits.ts'
+import { checkMaxMessageBytes, type LimitOptions, limitTable, type PrefixLimits } from './limits.ts'
 import { policyTable } from './policy.ts'
 import { Recovery } from './recovery.ts'
 import { Hub, type Transport } from './ws/hub.ts'
@@ -111,6 +111,7 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
   const clock = options.clock ?? systemClock
   const log = options.log ?? (() => undefined)
   const limits = limitTable(options.limits ?? {}, options.policies ?? {})
+  const maxMessageBytes = checkMaxMessageBytes(options.maxMessageBytes)
   const policies = policyTable(options.lingerMs ?? LIMITS.lingerMs, options.policies ?? {})
   const coreOn = async (opened: Store): Promise<Core> => {
     const broken = (error: LitetopicError): void => {
@@ -123,6 +124,7 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
       log,
       policies,
       limits,
+      maxMessageBytes,
       relieved: () => hub.relieve(),
       broken,
     })

@@ -26,7 +26,8 @@ export interface CoreOptions {
   readonly streamGraceMs?: number
   readonly residencyIdleMs?: number
   readonly quietMs?: number
-  readonly maxMessageBytes?: number
+  /** The largest content of a message. */
+  readonly maxMessageBytes: number
   /** Told, in one line, of what an operator should know. */
   readonly log: (line: string) => void
   /** Publishers that were paused may go on, if it is not `overloaded` any more. */
@@ -65,7 +66,7 @@ export class Core {
 
   /** Reads the store's journal. Call `start` then. Rejects with STORE_CORRUPT or DATA_DIR_VERSION, and leaves the store open. */
   static async open(store: Store, options: CoreOptions): Promise<Core> {
-    const { clock, policies, limits, log, relieved } = options
+    const { clock, policies, limits, maxMessageBytes, log, relieved } = options
     const report = (error: LitetopicError): void => {
       // What follows from a failed write has been told with it.
       if (error.code === 'STORE_UNAVAILABLE' && shard.log.failure !== null) return
@@ -92,7 +93,6 @@ export class Core {
       },
     })
     const registry = new Registry(shard, clock)
-    const maxMessageBytes = options.maxMessageBytes ?? LIMITS.largeMessageBytes
     const { usage } = shard
     await usage.watch(countedPrefixes(limits))
     const aheadMs = clock.wallMs() - clock.monotonicMs()

@@ -93,6 +93,12 @@ export function limitTable(
   }
 }
 
+/** The largest content of a message. Throws BAD_REQUEST. */
+export function checkMaxMessageBytes(value: number = LIMITS.largeMessageBytes): number {
+  if (Number.isSafeInteger(value) && value >= 1) return value
+  throw new LitetopicError('BAD_REQUEST', `maxMessageBytes must be a whole number from 1 on, not ${value}`)
+}
+
 /** The prefixes that bound what is stored below them. */
 export function countedPrefixes({ prefixes }: LimitTable): string[] {
   return [...prefixes]

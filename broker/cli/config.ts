@@ -29,6 +29,7 @@ export interface ServeConfig {
   lingerMs?: number | 'forever'
   streamGraceMs?: number
   quietMs?: number
+  maxMessageBytes?: number
   limits?: LimitOptions
   policies?: Record<string, PolicyConfig>
 }
@@ -68,6 +69,7 @@ const KEYS = {
   linger: (value: unknown, key: string): ServeConfig => ({ lingerMs: linger(value, key) }),
   streamGrace: (value: unknown, key: string): ServeConfig => ({ streamGraceMs: duration(value, key) }),
   quiet: (value: unknown, key: string): ServeConfig => ({ quietMs: duration(value, key) }),
+  maxMessageBytes: (value: unknown, key: string): ServeConfig => ({ maxMessageBytes: count(value, key) }),
   limits: (value: unknown, key: string): ServeConfig => ({ limits: readKeys(value, key, LIMITS_KEYS) }),
   policies: (value: unknown, key: string): ServeConfig => ({ policies: policies(value, key) }),
 }

@@ -16,6 +16,8 @@ test.each<[string, BrokerOptions, string]>([
   ['a limit of a prefix that is none', { policies: { a: { limits: { attachment: 1 } as object } } }, 'BAD_REQUEST'],
   ['frames too small for an append', { limits: { connection: { frameBytes: 100_000 } } }, 'BAD_REQUEST'],
   ['frames larger than the protocol has', { limits: { connection: { frameBytes: 5_000_000 } } }, 'BAD_REQUEST'],
+  ['a largest message of 0', { maxMessageBytes: 0 }, 'BAD_REQUEST'],
+  ['a largest message that is no number', { maxMessageBytes: Number.NaN }, 'BAD_REQUEST'],
   ['a port that is none', { port: 99_999 }, 'BAD_REQUEST'],
 ])('%s is refused', async (_, options, code) => {
   await expect(startBroker({ port: 0, dataDir: null, ...options })).rejects.toMatchObject({ code })

@@ -17,6 +17,7 @@ test('everything that can be configured is read', () => {
       linger: '30m',
       streamGrace: '5s',
       quiet: '1m',
+      maxMessageBytes: 1_000_000_000,
       limits: {
         connection: { frameBytes: 1_000_000, messageBytes: 1, attachments: 2, subscriptions: 3 },
         topic: { bytes: 4, recordsPerSecond: 5, bytesPerSecond: 6 },
@@ -43,6 +44,7 @@ test('everything that can be configured is read', () => {
     lingerMs: 1_800_000,
     streamGraceMs: 5_000,
     quietMs: 60_000,
+    maxMessageBytes: 1_000_000_000,
     limits: {
       connection: { frameBytes: 1_000_000, messageBytes: 1, attachments: 2, subscriptions: 3 },
       topic: { bytes: 4, recordsPerSecond: 5, bytesPerSecond: 6 },
@@ -74,6 +76,7 @@ test.each([
   ['{"durability": "sync"}', 'durability', /"fsync" or "os", not "sync"/],
   ['{"linger": 600}', 'linger', /duration such as "10m", or "forever", not 600/],
   ['{"linger": "soon"}', 'linger', /"soon" is no duration/],
+  ['{"maxMessageBytes": "1g"}', 'maxMessageBytes', /whole number above 0, not "1g"/],
   ['{"limits": 5}', 'limits', /must be an object/],
   ['{"limits": {"topic": {"topics": 5}}}', 'limits.topic.topics', /unknown key.*there are bytes, messageBytes/],
   ['{"limits": {"connection": {"attachments": "1k"}}}', 'limits.connection.attachments', /whole number above 0/],
