@@ -4,7 +4,8 @@ import { expect, test } from 'vitest'
 import { DOWN, LIMITS, UP } from '../../protocol/index.ts'
 import { MemoryDisk, openMemoryStore } from '../../storage/index.ts'
 import { partKey } from '../../storage/keys.ts'
-import { message, TestBroker } from './brokers.ts'
+import { afterwards, message, TestBroker } from './brokers.ts'
+import { HeldStore } from './held-store.ts'
 import {
   begin,
   contentOf,
@@ -238,22 +239,43 @@ test('a part that is on its way when its topic is deleted leaves nothing behind'
 })
 
 test('after a kill, uploads get their full time, and those whose topic is gone go at once', async () => {
-  const { broker, disk, writer } = await setUp({ lingerMs: 'forever' })
+  const { broker, disk, writer, store: first } = await setUp({ lingerMs: 'forever' })
   await upload(writer, { uploadId: 'u' }, content, 2)
   const second = await broker.peer()
   await second.attach('gone', { producer: 'w' })
   await upload(second, { uploadId: 'v' }, content, 2)
   await broker.clock.advance(LIMITS.uploadIdleMs - 5000)
-  // Killed after the deletion was committed, and before anything followed from it.
+  // Killed when the deletion is committed, and nothing has followed from it: the table takes nothing any more.
+  const { write, clear } = first.table
+  const killed = new Promise<void>((resolve) => afterwards(async () => resolve()))
+  first.table.write = (changes) => killed.then(() => write.call(first.table, changes))
+  first.table.clear = (range, limit) => killed.then(() => clear.call(first.table, range, limit))
   const late = await broker.peer()
   await late.ask(UP.delete, 'gone', null)
   const store = await openMemoryStore(disk.copy())
+  expect(await keysLeft(store)).toEqual({ parts: 4, uploads: 2 })
   const next = await TestBroker.start({ store, clock: broker.clock, lingerMs: 'forever' })
   await eventually(async () => (await keysLeft(store)).uploads === 1)
   expect(await keysLeft(store)).toEqual({ parts: 2, uploads: 1 })
   await next.clock.advance(LIMITS.uploadIdleMs - 1000)
   expect(await keysLeft(store)).toEqual({ parts: 2, uploads: 1 })
   await next.clock.advance(2000)
+  await eventually(async () => (await keysLeft(store)).uploads === 0)
+  expect(await keysLeft(store)).toEqual(NOTHING)
+})
+
+test('after a kill, uploads of a topic whose creation was not committed go at once', async () => {
+  const disk = new MemoryDisk()
+  const first = await HeldStore.open(disk)
+  const broker = await TestBroker.start({ store: first, lingerMs: 'forever' })
+  const letCommit = first.holdJournal()
+  afterwards(async () => letCommit())
+  const writer = await broker.peer()
+  void writer.attach('never', { producer: 'w' })
+  await upload(writer, { uploadId: 'u' }, content, 2)
+  const store = await openMemoryStore(disk.copy())
+  expect(await keysLeft(store)).toEqual({ parts: 2, uploads: 1 })
+  await TestBroker.start({ store, clock: broker.clock, lingerMs: 'forever' })
   await eventually(async () => (await keysLeft(store)).uploads === 0)
   expect(await keysLeft(store)).toEqual(NOTHING)
 })
