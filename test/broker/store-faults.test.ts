@@ -1,7 +1,14 @@
 /** The disk fails beneath a whole broker: nothing is acknowledged that is not stored, reading goes on, and it heals by itself. */
 
 import { describe, expect, test } from 'vitest'
-import { type Broker as Client, connect, type SessionRecord } from '../../client/index.ts'
+import {
+  type AppendProgress,
+  type Broker as Client,
+  connect,
+  type LargeMessageRecord,
+  type SessionRecord,
+  type Value,
+} from '../../client/index.ts'
 import { LIMITS, LitetopicError, UP } from '../../protocol/index.ts'
 import { MemoryDisk } from '../../storage/index.ts'
 import { INDEX } from '../../storage/store.ts'
@@ -9,6 +16,7 @@ import { VirtualClock as ClientClock } from '../client/virtual-clock.ts'
 import { afterwards, message, TestBroker, tempDir } from './brokers.ts'
 import { type Failure, FaultyDisk } from './faulty-store.ts'
 import { HeldStore } from './held-store.ts'
+import { contentOf } from './large.ts'
 import { codeOf } from './peer.ts'
 import { eventually, turn } from './virtual-clock.ts'
 
@@ -280,4 +288,72 @@ describe('damage', () => {
     wrong.entries[1] = (wrong.entries[1] as Uint8Array).map((byte, i) => (i === 30 ? byte ^ 1 : byte))
     for (const found of [missing, wrong]) expect(await codeOf(TestBroker.start({}, found))).toBe('STORE_CORRUPT')
   })
+})
+
+describe('large messages', () => {
+  test.each<['journal' | 'table']>([['journal'], ['table']])(
+    'go on being sent and being read when a write of the %s fails and the store is opened anew',
+    async (part) => {
+      const { disk, broker, client, pass } = await scene()
+      const session = await client.session<Value>('a')
+      const old = contentOf(8 * LIMITS.partBytes + 5, 1)
+      const sent = contentOf(6 * LIMITS.partBytes + 7, 2)
+      let stored = 0
+      const noted = (storing: Promise<unknown>): void => void storing.then(() => stored++)
+      noted(session.append(old))
+      await pass(() => stored === 1)
+
+      // Both are halfway: the reader has taken one piece, the source has given three parts.
+      const larges: LargeMessageRecord<Value>[] = []
+      void (async () => {
+        for await (const record of session.records({ raw: true })) {
+          if (record.kind === 'message' && record.large) larges.push(record)
+        }
+      })().catch(() => undefined) // the client is closed behind the test
+      await pass(() => larges.length === 1)
+      const reader = (larges[0] as LargeMessageRecord<Value>).large.stream().getReader()
+      const pieces: Uint8Array[] = []
+      let isRead = false
+      const take = (): Promise<void> =>
+        reader.read().then(({ value }) => {
+          if (value === undefined) isRead = true
+          else pieces.push(value)
+        })
+      void take()
+      let goOn = (): void => undefined
+      const gate = new Promise<void>((resolve) => {
+        goOn = resolve
+      })
+      async function* source(): AsyncGenerator<Uint8Array> {
+        yield sent.subarray(0, 3 * LIMITS.partBytes)
+        await gate
+        yield sent.subarray(3 * LIMITS.partBytes)
+      }
+      let sentBytes = 0
+      const onProgress = (progress: AppendProgress): void => {
+        sentBytes = progress.sentBytes
+      }
+      noted(session.append(source(), { onProgress }))
+      await pass(() => sentBytes === 3 * LIMITS.partBytes && pieces.length === 1)
+
+      disk.fail(part)
+      noted(session.append(new Uint8Array(1)))
+      goOn()
+      await pass(() => !broker.broker.stats().available)
+      disk.mend()
+      await pass(() => stored === 3 && larges.length === 2)
+      void (async () => {
+        while (!isRead) await take()
+      })()
+      await pass(() => isRead)
+      expect(Buffer.concat(pieces).equals(old)).toBe(true)
+      let again: Uint8Array | null = null
+      void larges[1]?.large.bytes().then((bytes) => {
+        again = bytes
+      })
+      await pass(() => again !== null)
+      expect(sent.equals(again as unknown as Uint8Array)).toBe(true)
+      expect([disk.lost, disk.opened]).toEqual([0, 2])
+    },
+  )
 })
