@@ -1,65 +1,64 @@
-/** The result of a scenario, in one shape for all: what ran, with what, on what machine, and figures in named units. */
+/** What a run of the suite measured, in one shape for all: as JSON for programs, and as a table for people. */
 
 import { readFileSync } from 'node:fs'
 import { cpus, release, totalmem } from 'node:os'
+import type { Figures, Outcome, Size } from './scenario.ts'
 
-export type Figures = { readonly [name: string]: number | Figures }
+export interface Run extends Outcome {
+  readonly scenario: string
+}
 
 export interface Report {
-  readonly scenario: string
-  readonly params: Readonly<Record<string, unknown>>
-  readonly results: Figures
-}
-
-export interface FullReport extends Report {
-  readonly machine: Readonly<Record<string, unknown>>
+  /** ISO 8601. */
+  readonly startedAt: string
+  readonly size: Size
+  readonly machine: Readonly<Record<string, string | number>>
   readonly versions: Readonly<Record<string, string>>
+  readonly runs: readonly Run[]
 }
 
-/** Adds machine and versions. */
-export function report({ scenario, params, results }: Report): FullReport {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-    version: string
-  }
+export function machine(): Report['machine'] {
   const processors = cpus()
   return {
-    scenario,
-    params,
-    machine: {
-      cpu: processors[0]?.model.trim() ?? 'unknown',
-      cores: processors.length,
-      memoryBytes: totalmem(),
-      os: `${process.platform} ${release()}`,
-    },
-    versions: { litetopic: version, node: process.versions.node, v8: process.versions.v8 },
-    results,
+    cpu: processors[0]?.model.trim() ?? 'unknown',
+    cores: processors.length,
+    memoryBytes: totalmem(),
+    os: `${process.platform} ${release()}`,
   }
 }
 
-/** The report for people. */
-export function table({ scenario, params, machine, versions, results }: FullReport): string {
-  const rows = flatten(results, '')
+export function versions(): Report['versions'] {
+  const version = (path: string): string =>
+    (JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')) as { version: string }).version
+  return {
+    litetopic: version('../package.json'),
+    level: version('../node_modules/level/package.json'),
+    ws: version('../node_modules/ws/package.json'),
+    node: process.versions.node,
+    v8: process.versions.v8,
+  }
+}
+
+/** Where it was measured, in one line. */
+export function place({ machine, versions }: Pick<Report, 'machine' | 'versions'>): string {
+  const { cpu, cores, memoryBytes, os } = machine
+  const used = Object.entries(versions).map(([name, version]) => `${name} ${version}`)
+  return `${cpu}, ${cores} cores, ${Math.round(Number(memoryBytes) / 2 ** 30)} GiB, ${os}; ${used.join(', ')}`
+}
+
+/** One run for people. */
+export function table({ scenario, params, results }: Run): string {
+  const rows = flatten(results)
   const width = Math.max(...rows.map(([name]) => name.length))
   const given = Object.entries(params).map(([name, value]) => `${name} ${value}`)
   return [
     `${scenario}: ${given.join(', ')}`,
-    `${machine.cpu}, ${machine.cores} cores; node ${versions.node}, litetopic ${versions.litetopic}`,
     ...rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value.toLocaleString('en-US')}`),
   ].join('\n')
 }
 
-/** The value below which a share of the sorted samples lies; 0 for none. */
-export function percentile(sorted: readonly number[], share: number): number {
-  const value = sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
-  return Math.round(value * 100) / 100
-}
-
-export function percentiles(samples: readonly number[]): { p50: number; p99: number } {
-  const sorted = [...samples].sort((a, b) => a - b)
-  return { p50: percentile(sorted, 0.5), p99: percentile(sorted, 0.99) }
-}
-
-function flatten(figures: Figures, prefix: string): [string, number][] {
+/** Each number under the names that lead to it, joined by dots. */
+export function flatten(figures: Figures, prefix = ''): [string, number][] {
   return Object.entries(figures).flatMap(([name, value]): [string, number][] =>
     typeof value === 'number' ? [[prefix + name, value]] : flatten(value, `${prefix}${name}.`),
   )

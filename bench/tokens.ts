@@ -3,57 +3,135 @@
  * through the public client, with fsync. Publisher and reader are two connections of this process; the broker is another.
  */
 
-import { connect, type Session, type StreamWriter } from '../client/index.ts'
-import { startBrokerProcess } from './broker-process.ts'
-import { percentiles, type Report } from './report.ts'
+import { connect } from '../client/index.ts'
+import { BrokerProcess } from './broker-process.ts'
+import { Histogram, round } from './histogram.ts'
+import {
+  type Context,
+  type Figures,
+  figureAt,
+  figuresAt,
+  type Outcome,
+  type Params,
+  type Scenario,
+  ticking,
+} from './scenario.ts'
+import { openWriters, publish, TOKEN_BYTES, TokenReaders } from './token-load.ts'
+import { Traffic } from './traffic.ts'
 
-export type Size = 'tiny' | 'full'
+/** The numbers of topics of a run of each size. */
+export const TOPICS = { tiny: [20], full: [1, 100, 10_000, 100_000] } as const
+/** Tokens of a full run, whatever the number of topics, but for `leastPerTopic`. */
+const FULL_TOKENS = 6_000_000
+const LEAST_PER_TOPIC = 100
+/** Of the tokens of a run, as many more are written before to warm up. */
+const WARM_UP_SHARE = 0.1
+/** Topics whose deliveries are timed. */
+const TIMED_TOPICS = 64
 
-const TOKENS: Readonly<Record<Size, { topics: number; perTopic: number; warmUp: number }>> = {
-  tiny: { topics: 50, perTopic: 100, warmUp: 10 },
-  full: { topics: 10_000, perTopic: 600, warmUp: 60 },
+export const tokens: Scenario = {
+  name: 'tokens',
+  summary: 'publish, acknowledge and deliver token streams over 1, 100, 10,000 and 100,000 topics',
+  async run({ size, topics }, context) {
+    const results: Record<string, Figures> = {}
+    for (const count of topicCounts({ size, topics })) {
+      results[count] = await measureTokens(count, tokensPerTopic({ size, topics }, count), context)
+    }
+    return { params: { size, tokenBytes: TOKEN_BYTES, durability: 'fsync' }, results: { byTopics: results } }
+  },
+  plots(outcome) {
+    const byTopics = (...path: string[]) => seriesByTopics(outcome, ...path)
+    return [
+      {
+        title: 'Throughput by topics',
+        x: { label: 'topics', log: true },
+        y: { label: 'tokens/s' },
+        series: [{ label: 'published, acknowledged and delivered', points: byTopics('tokensPerSecond') }],
+      },
+      {
+        title: 'Times at full load by topics',
+        x: { label: 'topics', log: true },
+        y: { label: 'ms', log: true },
+        series: [
+          { label: 'acknowledged, p50', points: byTopics('ackMs', 'p50') },
+          { label: 'acknowledged, p99', points: byTopics('ackMs', 'p99') },
+          { label: 'delivered, p50', points: byTopics('deliveryMs', 'p50') },
+          { label: 'delivered, p99', points: byTopics('deliveryMs', 'p99') },
+        ],
+      },
+    ]
+  },
 }
-/** Tokens of a full run with few topics, so that it takes about as long as one with many. */
-const FULL_RUN_TOKENS = 6_000_000
-/** Sessions opened at once. */
-const OPEN_AT_ONCE = 500
-/** One write in so many is timed until its acknowledgement. */
-const ACK_SAMPLE = 997
 
-/** Rejects if a token is lost, repeated, out of order or wrong. */
-export async function runTokens(size: Size, wantedTopics: number | undefined): Promise<Report> {
-  const topics = wantedTopics ?? TOKENS[size].topics
-  const perTopic = size === 'tiny' ? TOKENS.tiny.perTopic : Math.max(100, Math.round(FULL_RUN_TOKENS / topics))
-  const warmUp = Math.max(1, Math.round(perTopic * (TOKENS[size].warmUp / TOKENS[size].perTopic)))
-  const broker = await startBrokerProcess()
-  const publisher = connect(broker.url)
-  const reader = connect(broker.url)
+export function topicCounts({ size, topics }: Params): readonly number[] {
+  return topics === undefined ? TOPICS[size] : [topics]
+}
+
+export function tokensPerTopic({ size }: Params, topics: number): number {
+  return size === 'tiny' ? LEAST_PER_TOPIC : Math.max(LEAST_PER_TOPIC, Math.round(FULL_TOKENS / topics))
+}
+
+/** One figure of each number of topics, as points. */
+export function seriesByTopics({ results }: Outcome, ...path: readonly string[]): [number, number][] {
+  const byTopics = figuresAt(results, 'byTopics')
+  return Object.keys(byTopics).map((topics) => [Number(topics), figureAt(byTopics, topics, ...path)])
+}
+
+/** On a broker of its own. Rejects if a token is lost, repeated, out of order or wrong. */
+export async function measureTokens(topics: number, perTopic: number, context: Context): Promise<Figures> {
+  const broker = await BrokerProcess.start()
+  const [up, down] = [new Traffic(), new Traffic()]
+  const publisher = connect(broker.url, { webSocket: up.webSocket })
+  const reader = connect(broker.url, { webSocket: down.webSocket })
   try {
-    progress(`opening ${topics} topics`)
-    const writers = await openWriters(publisher, topics)
-    const readers = new Readers(warmUp + perTopic)
-    await readers.open(reader, topics)
-    progress(`publishing ${warmUp} tokens to each to warm up, then ${perTopic}`)
-    await publish(writers, 0, warmUp, null)
+    context.progress(`${topics} topics: opening`)
+    const warmUp = Math.max(1, Math.round(perTopic * WARM_UP_SHARE))
+    const writers = await openWriters(publisher, 'bench', topics)
+    const readers = new TokenReaders()
+    await readers.open(reader, 'bench', topics)
+    await publish(writers, 0, warmUp)
     await readers.reached(topics * warmUp)
-    const ackMs: number[] = []
-    const deliveryMs = readers.time(warmUp)
+
+    const ack = new Histogram()
+    const stride = Math.ceil(topics / TIMED_TOPICS)
+    const writtenMs = Array.from({ length: Math.ceil(topics / stride) }, () => new Float64Array(perTopic))
+    const delivery = readers.time(stride, (topic, index) => writtenMs[topic / stride]?.[index - warmUp] ?? Number.NaN)
+    const written = (topic: number, index: number): void => {
+      if (topic % stride !== 0) return
+      const times = writtenMs[topic / stride] as Float64Array
+      times[index - warmUp] = performance.now()
+    }
+    const before = await broker.counts()
+    for (const traffic of [up, down]) traffic.reset()
+    const total = topics * perTopic
+    const line = () => `${topics} topics: ${readers.total - topics * warmUp} of ${total} tokens delivered`
     const startedMs = performance.now()
-    await publish(writers, warmUp, perTopic, { ackMs, written: (tokens) => readers.written(tokens) })
-    const ackedMs = performance.now()
-    await readers.reached(topics * (warmUp + perTopic))
+    let ackedMs = startedMs
+    await ticking(context, line, async () => {
+      await publish(writers, warmUp, perTopic, { ack, written })
+      ackedMs = performance.now()
+      await readers.reached(topics * (warmUp + perTopic))
+    })
     const seconds = (performance.now() - startedMs) / 1000
-    readers.check()
+    readers.check(warmUp + perTopic)
+    const after = await broker.counts()
     return {
-      scenario: 'tokens',
-      params: { size, topics, tokensPerTopic: perTopic, tokenBytes: 8, durability: 'fsync' },
-      results: {
-        tokensPerSecond: Math.round((topics * perTopic) / seconds),
-        ackedPerSecond: Math.round((topics * perTopic * 1000) / (ackedMs - startedMs)),
-        tokens: topics * perTopic,
-        seconds: Math.round(seconds * 100) / 100,
-        ackMs: percentiles(ackMs),
-        deliveryMs: percentiles(deliveryMs),
+      tokensPerSecond: Math.round(total / seconds),
+      ackedPerSecond: Math.round((total * 1000) / (ackedMs - startedMs)),
+      tokens: total,
+      seconds: round(seconds),
+      ackMs: ack.percentiles(),
+      deliveryMs: delivery.percentiles(),
+      traffic: {
+        publishedMessages: up.sentMessages,
+        publishedBytes: up.sentBytes,
+        ackMessages: up.receivedMessages,
+        ackBytes: up.receivedBytes,
+        deliveredMessages: down.receivedMessages,
+        deliveredBytes: down.receivedBytes,
+        commits: after.commits - before.commits,
+        commitBytes: after.commitBytes - before.commitBytes,
+        writtenBytes: after.writtenBytes - before.writtenBytes,
       },
     }
   } finally {
@@ -61,134 +139,4 @@ export async function runTokens(size: Size, wantedTopics: number | undefined): P
     await reader.close()
     await broker.stop()
   }
-}
-
-/** Eight bytes that say which token of its topic it is. */
-function tokenText(index: number): string {
-  return ` t${String(index).padStart(6, '0')}`
-}
-
-async function openWriters(broker: ReturnType<typeof connect>, topics: number): Promise<StreamWriter[]> {
-  const writers: StreamWriter[] = []
-  for (let first = 0; first < topics; first += OPEN_AT_ONCE) {
-    const count = Math.min(OPEN_AT_ONCE, topics - first)
-    const opened = await Promise.all(
-      Array.from({ length: count }, async (_, i) => {
-        const session = await broker.session(`bench/${first + i}`)
-        return session.openStream('reply')
-      }),
-    )
-    writers.push(...opened)
-  }
-  return writers
-}
-
-async function publish(
-  writers: readonly StreamWriter[],
-  from: number,
-  count: number,
-  timing: { ackMs: number[]; written: (index: number) => void } | null,
-): Promise<void> {
-  let writes = 0
-  for (let index = from; index < from + count; index++) {
-    const text = tokenText(index)
-    timing?.written(index)
-    for (const writer of writers) {
-      if (!writer.write(text)) await writer.ready
-      if (timing !== null && ++writes % ACK_SAMPLE === 0) sampleAck(writer, timing.ackMs)
-    }
-  }
-  await Promise.all(writers.map((writer) => writer.flush()))
-}
-
-function sampleAck(writer: StreamWriter, ackMs: number[]): void {
-  const startedMs = performance.now()
-  void writer.flush().then(() => ackMs.push(performance.now() - startedMs))
-}
-
-/** Reads every topic and checks each token against what must come next. */
-class Readers {
-  private readonly expected: number
-  private readonly texts: string[]
-  private readonly next: number[] = []
-  private total = 0
-  private goal = Number.POSITIVE_INFINITY
-  private arrived: () => void = () => undefined
-  private failure: Error | null = null
-  private fail: (error: Error) => void = () => undefined
-  private timedFrom = Number.POSITIVE_INFINITY
-  private readonly writtenMs: number[] = []
-  private readonly deliveryMs: number[] = []
-
-  constructor(tokensPerTopic: number) {
-    this.expected = tokensPerTopic
-    this.texts = Array.from({ length: tokensPerTopic }, (_, index) => tokenText(index))
-  }
-
-  async open(broker: ReturnType<typeof connect>, topics: number): Promise<void> {
-    for (let first = 0; first < topics; first += OPEN_AT_ONCE) {
-      const count = Math.min(OPEN_AT_ONCE, topics - first)
-      const sessions = await Promise.all(
-        Array.from({ length: count }, (_, i) => broker.session(`bench/${first + i}`, { observe: true })),
-      )
-      sessions.forEach((session, i) => {
-        this.next.push(0)
-        this.read(session, first + i).catch((error: unknown) => this.abort(error))
-      })
-    }
-  }
-
-  /** Times deliveries of tokens from this index on, sampled at the first topic of each round. */
-  time(from: number): number[] {
-    this.timedFrom = from
-    return this.deliveryMs
-  }
-
-  written(index: number): void {
-    this.writtenMs[index] = performance.now()
-  }
-
-  /** Resolves when so many tokens have come in all. */
-  reached(tokens: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (this.failure !== null) return reject(this.failure)
-      this.fail = reject
-      this.goal = tokens
-      this.arrived = resolve
-      if (this.total >= tokens) resolve()
-    })
-  }
-
-  check(): void {
-    const short = this.next.findIndex((count) => count !== this.expected)
-    if (short >= 0) throw new Error(`topic ${short} delivered ${this.next[short]} of ${this.expected} tokens`)
-  }
-
-  private async read(session: Session<unknown>, topic: number): Promise<void> {
-    for await (const records of session.batches({ from: 'start', raw: true })) {
-      let next = this.next[topic] as number
-      for (const record of records) {
-        if (record.kind !== 'token') continue
-        if (record.text !== this.texts[next]) {
-          throw new Error(`topic ${topic}: expected ${this.texts[next]}, got ${record.text}`)
-        }
-        if (topic === 0 && next >= this.timedFrom) {
-          this.deliveryMs.push(performance.now() - (this.writtenMs[next] as number))
-        }
-        next++
-        this.total++
-      }
-      this.next[topic] = next
-      if (this.total >= this.goal) this.arrived()
-    }
-  }
-
-  private abort(error: unknown): void {
-    this.failure ??= error instanceof Error ? error : new Error(String(error))
-    this.fail(this.failure)
-  }
-}
-
-function progress(line: string): void {
-  process.stderr.write(`${line}\n`)
 }

@@ -1,0 +1,111 @@
+/** The suite in its tiny size: every scenario must run, check what it delivers, and say what it measured in the agreed shape. */
+
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { flatten, type Report } from '../../bench/report.ts'
+import { type Figures, figureAt } from '../../bench/scenario.ts'
+import { tagErrors } from './tags.ts'
+
+const execute = promisify(execFile)
+const MAIN = fileURLToPath(new URL('../../bench/main.ts', import.meta.url))
+const SCENARIOS = ['tokens', 'floor']
+
+function bench(...args: string[]): Promise<{ stdout: string; stderr: string }> {
+  return execute(process.execPath, ['--import', 'tsx', MAIN, ...args])
+}
+
+describe('a tiny run of all', () => {
+  let dir: string
+  let said: { stdout: string; stderr: string }
+  let report: Report
+  const resultsOf = (name: string): Figures => report.runs.find(({ scenario }) => scenario === name)?.results ?? {}
+
+  beforeAll(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'litetopic-bench-test-'))
+    said = await bench('all', '--size', 'tiny', '--json', join(dir, 'out.json'), '--report', join(dir, 'report'))
+    report = JSON.parse(await readFile(join(dir, 'out.json'), 'utf8'))
+  }, 180_000)
+
+  afterAll(() => rm(dir, { recursive: true, force: true }))
+
+  it('runs every scenario, tells how far it is, and prints a table', () => {
+    expect(report.runs.map(({ scenario }) => scenario)).toEqual(SCENARIOS)
+    for (const name of SCENARIOS) {
+      expect(said.stderr).toContain(`${name}: `)
+      expect(said.stdout).toContain(`${name}: size tiny`)
+    }
+  })
+
+  it('writes figures as JSON, with machine and versions', () => {
+    expect(Object.keys(report).sort()).toEqual(['machine', 'runs', 'size', 'startedAt', 'versions'])
+    expect(report.machine).toMatchObject({ cores: expect.any(Number), os: expect.any(String) })
+    expect(report.versions).toMatchObject({ litetopic: expect.any(String), node: process.versions.node })
+    const figures = report.runs.flatMap(({ results }) => flatten(results))
+    for (const [name, value] of figures) expect({ name, fits: Number.isFinite(value) }).toEqual({ name, fits: true })
+  })
+
+  it('tokens: every token is delivered', () => {
+    const results = resultsOf('tokens')
+    expect(figureAt(results, 'byTopics', '20', 'tokens')).toBe(2000)
+    expect(figureAt(results, 'byTopics', '20', 'tokensPerSecond')).toBeGreaterThan(0)
+    const ack = (name: string) => figureAt(results, 'byTopics', '20', 'ackMs', name)
+    expect(ack('p50')).toBeGreaterThan(0)
+    expect(ack('p99')).toBeGreaterThanOrEqual(ack('p50'))
+  })
+
+  it('floor: as many bytes as tokens sent and stored, and the share of it that the product keeps', () => {
+    const floor = (...path: string[]) => figureAt(resultsOf('floor'), 'byTopics', '20', ...path)
+    const traffic = (name: string) => figureAt(resultsOf('tokens'), 'byTopics', '20', 'traffic', name)
+    expect(floor('productTokensPerSecond')).toBe(figureAt(resultsOf('tokens'), 'byTopics', '20', 'tokensPerSecond'))
+    expect(floor('productShare')).toBeGreaterThan(0)
+    const stored = floor('commits') * floor('perCommit', 'commitBytes')
+    expect(Math.abs(stored / traffic('commitBytes') - 1)).toBeLessThan(0.01)
+  })
+
+  describe('its page', () => {
+    let html: string
+
+    beforeAll(async () => {
+      html = await readFile(join(dir, 'report', 'index.html'), 'utf8')
+    })
+
+    it('is well-formed', () => {
+      expect(tagErrors(html)).toEqual([])
+    })
+
+    it('has a section for each scenario, and in each plot a line and a point for every figure', () => {
+      const sections = html.split('<section id=').slice(1)
+      expect(sections.map((section) => section.slice(1, section.indexOf('"', 1)))).toEqual(SCENARIOS)
+      for (const section of sections) {
+        const plots = section.match(/<svg[\s\S]*?<\/svg>/g) ?? []
+        expect(plots.length).toBeGreaterThan(0)
+        for (const plot of plots) {
+          expect(plot).toMatch(/<polyline [^>]*points="[\d.]+,[\d.]+/)
+          expect(plot).toContain('<circle')
+          expect(plot).not.toMatch(/NaN|Infinity|undefined/)
+        }
+      }
+    })
+
+    it('names machine and versions, and the file with the figures, which lies beside it', async () => {
+      expect(html).toContain(String(report.machine.os))
+      expect(html).toContain(`node ${report.versions.node}`)
+      expect(html).toContain('href="bench.json"')
+      expect(JSON.parse(await readFile(join(dir, 'report', 'bench.json'), 'utf8'))).toEqual(report)
+    })
+  })
+})
+
+it.each([
+  ['an unknown scenario', ['nothing']],
+  ['an unknown option', ['tokens', '--colour']],
+])('%s is refused with the usage and exit code 2', async (_, args) => {
+  const failed = await bench(...args).catch((error) => error)
+  expect(failed.code).toBe(2)
+  expect(failed.stderr).toContain('usage: npm run bench')
+})
