@@ -42,19 +42,33 @@ export function admitStored(scopes: readonly Scope[], bytes: number): void {
   for (const scope of scopes) if (scope.stored !== null) scope.check('bytes', scope.stored.bytes + bytes)
 }
 
+/** Who is bound. */
+interface Bound {
+  readonly scopes: readonly Scope[]
+}
+
 /** Takes so many records and bytes from the rates. To be called last: what is taken is not given back. */
-export function admitRate(scopes: readonly Scope[], records: number, bytes: number, nowMs: number): void {
+export function admitRate(who: Bound, records: number, bytes: number, nowMs: number): void {
+  const { scopes } = who
   for (const scope of scopes) {
-    const recordsMs = scope.records?.waitMs(records, nowMs) ?? 0
-    const bytesMs = scope.bytes?.waitMs(bytes, nowMs) ?? 0
+    const recordsMs = scope.records?.waitMs(who, records, nowMs) ?? 0
+    const bytesMs = scope.bytes?.waitMs(who, bytes, nowMs) ?? 0
     if (scope.records !== null && recordsMs > 0 && recordsMs >= bytesMs) {
       throw scope.rated('recordsPerSecond', scope.records.with(records), recordsMs)
     }
     if (scope.bytes !== null && bytesMs > 0) throw scope.rated('bytesPerSecond', scope.bytes.with(bytes), bytesMs)
   }
   for (const scope of scopes) {
-    scope.records?.take(records)
-    scope.bytes?.take(bytes)
+    scope.records?.take(who, records)
+    scope.bytes?.take(who, bytes)
+  }
+}
+
+/** It does not come back for what it was refused. */
+export function forgetTurns(who: Bound): void {
+  for (const { records, bytes } of who.scopes) {
+    records?.forget(who)
+    bytes?.forget(who)
   }
 }
 

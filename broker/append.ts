@@ -25,7 +25,6 @@ import type { CommitItem } from './commit-item.ts'
 import { AppendItem, RepeatItem } from './committer.ts'
 import { type Context, whenTrue } from './context.ts'
 import { judgeSequence, type Verdict } from './producers.ts'
-import type { Scope } from './scopes.ts'
 import { refusal, writableStream } from './stream-state.ts'
 import type { Attachment, Topic } from './topic.ts'
 
@@ -162,7 +161,7 @@ function store(
 ): void {
   const { topic, client, scopes } = attachment
   const { shard, clock } = context
-  if (scopes.length > 0) admitAppend(context, scopes, entry, bytes, found)
+  if (scopes.length > 0) admitAppend(context, attachment, entry, bytes, found)
   beginProducer(context, attachment, entry.producerEpoch, verdict)
   const item = new AppendItem(
     topic,
@@ -193,17 +192,18 @@ function store(
 /** Are the bounds of the attachment's scopes kept? An end by itself is stored even where nothing else may be: streams end. */
 function admitAppend(
   { clock }: Context,
-  scopes: readonly Scope[],
+  attachment: Attachment,
   entry: AppendEntry,
   bytes: Uint8Array,
   found: Inspection,
 ): void {
+  const { scopes } = attachment
   const size = entry.to - entry.from
   const content = found.large?.parts.size ?? 0
   admitMessages(scopes, bytes, entry.from, entry.to)
   for (const scope of scopes) scope.check('messageBytes', content)
   if (found.ends === null || entry.count > 1) admitStored(scopes, size + content)
-  admitRate(scopes, entry.count, size + content, clock.monotonicMs())
+  admitRate(attachment, entry.count, size + content, clock.monotonicMs())
 }
 
 /** Checks every record of an entry against its shape, its tag and its stream. Throws BAD_FRAME, BAD_VALUE, BAD_REQUEST. */

@@ -20,7 +20,7 @@ import {
   type UP,
 } from '../protocol/index.ts'
 import { findStream, type ProducerState } from '../storage/index.ts'
-import { admitAttachment, admitSubscription, admitTopic, enter, leave } from './admission.ts'
+import { admitAttachment, admitSubscription, admitTopic, enter, forgetTurns, leave } from './admission.ts'
 import { append } from './append.ts'
 import type { Client } from './client.ts'
 import { CallbackItem } from './committer.ts'
@@ -112,6 +112,7 @@ export class Operations {
     for (const upload of attachment.uploads ?? []) upload.leave()
     attachment.topic.remove(attachment)
     leave(attachment.scopes, 'attachments')
+    forgetTurns(attachment)
     this.reclaimer.detached(attachment)
   }
 

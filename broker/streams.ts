@@ -133,11 +133,12 @@ function appendUnlessFailed(context: Context, topic: Topic, state: 'lost' | 'res
 }
 
 /** Is a stream record of the broker's own making within the bounds of the attachment's scopes? */
-function admitRecord({ clock }: Context, { scopes }: Attachment, streamId: string, reason: string | null = null): void {
+function admitRecord({ clock }: Context, attachment: Attachment, streamId: string, reason: string | null = null): void {
+  const { scopes } = attachment
   if (scopes.length === 0) return
   const bytes = STREAM_RECORD_BYTES + Buffer.byteLength(streamId) + Buffer.byteLength(reason ?? '')
   admitStored(scopes, bytes)
-  admitRate(scopes, 1, bytes, clock.monotonicMs())
+  admitRate(attachment, 1, bytes, clock.monotonicMs())
 }
 
 function stop(context: Context, topic: Topic, streamId: string, reason: string | null): void {

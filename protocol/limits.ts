@@ -149,6 +149,8 @@ export const LIMITS = {
   reconnectMaxMs: 10_000,
   /** Client: before an append that the broker refused for the time being is sent again. */
   clientRetryMs: 250,
+  /** Who was refused for a rate and does not come back loses its turn so long after it, and a fifth of what it was to wait. */
+  rateTurnMs: 1_000,
   /** Client: the longest that it waits because a broker says so in RATE_LIMITED. */
   retryAfterMaxMs: 600_000,
   /** Client: how long closing waits for what has been written to be acknowledged. */
