@@ -30,6 +30,7 @@ export class Control {
   private readonly paths: readonly string[]
   private readonly stopping = new AbortController()
   private readonly running = new Set<Promise<void>>()
+  private readonly sockets = new Set<Socket>()
 
   private constructor(server: Server, paths: readonly string[]) {
     this.server = server
@@ -59,14 +60,21 @@ export class Control {
   async close(): Promise<void> {
     this.stopping.abort(new LitetopicError('SHUTTING_DOWN', 'the broker is stopping'))
     await Promise.allSettled(this.running)
+    // Whoever asks for nothing, or does not hang up, must not keep the broker from closing.
+    for (const socket of this.sockets) socket.destroy()
     await new Promise<void>((resolve) => this.server.close(() => resolve()))
-    for (const path of this.paths) await rm(path, { force: true, recursive: true })
+    // What cannot be removed, as in a directory that is read-only now, is removed by the next start.
+    await Promise.allSettled(this.paths.map((path) => rm(path, { force: true, recursive: true })))
   }
 
   private serve(socket: Socket, commands: Commands): void {
     const gone = new AbortController()
     socket.on('error', () => undefined) // it closes then
-    socket.on('close', () => gone.abort(new LitetopicError('CONNECTION_CLOSED', 'who asked for it has gone')))
+    this.sockets.add(socket)
+    socket.on('close', () => {
+      this.sockets.delete(socket)
+      gone.abort(new LitetopicError('CONNECTION_CLOSED', 'who asked for it has gone'))
+    })
     const signal = AbortSignal.any([gone.signal, this.stopping.signal])
     let request = ''
     const read = (chunk: string): void => {

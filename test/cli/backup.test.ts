@@ -1,6 +1,8 @@
 /** `litetopic backup`, as a process: of a broker under load, of a stopped one, cut off half-way; and what is restored from it. */
 
+import { once } from 'node:events'
 import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -200,6 +202,17 @@ describe('the control socket', () => {
     expect((await stat(join(data, 'control.sock'))).mode & 0o777).toBe(0o600)
     short.broker.process.kill('SIGTERM')
     await short.broker.ended
+  })
+
+  test('does not keep a broker from closing, whoever is connected to it and says nothing', async () => {
+    const { broker } = await serve(data)
+    const silent = createConnection(join(data, 'control.sock'))
+    await once(silent, 'connect')
+    const closed = once(silent, 'close')
+    broker.process.kill('SIGTERM')
+    expect(await broker.ended).toMatchObject({ code: 0 })
+    await closed
+    expect(await readdir(data)).not.toContain('control.sock')
   })
 
   test('that cannot be made does not keep a broker from serving', async () => {
