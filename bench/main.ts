@@ -3,14 +3,18 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { fanout } from './fanout.ts'
 import { floor } from './floor.ts'
+import { large } from './large.ts'
+import { latency } from './latency.ts'
 import { page } from './page.ts'
 import { machine, place, type Report, type Run, table, versions } from './report.ts'
+import { resume } from './resume.ts'
 import type { Context, Params, Scenario } from './scenario.ts'
 import { tokens } from './tokens.ts'
 
 /** In the order in which `all` runs them; later ones may use what earlier ones measured. */
-const SCENARIOS: readonly Scenario[] = [tokens, floor]
+const SCENARIOS: readonly Scenario[] = [tokens, floor, latency, fanout, resume, large]
 
 const REPORT_JSON = 'bench.json'
 

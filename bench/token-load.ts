@@ -77,6 +77,9 @@ export class Schedule {
   private readonly topics: number
   private readonly from: number
   private startMs = 0
+  private total = 0
+  /** Tokens written to all topics together. */
+  sent = 0
   /** How late the writer was, measured once in each millisecond in which something was due. */
   readonly late = new Histogram()
 
@@ -91,21 +94,29 @@ export class Schedule {
   readonly sentMs = (topic: number, index: number): number =>
     this.startMs + Math.floor(((index - this.from) * this.topics + topic) / this.perMs)
 
-  /** Writes `count` tokens to each writer at their times, without waiting for anything. Resolves when all are acknowledged. */
+  /**
+   * Writes `count` tokens to each writer at their times, without waiting for anything; with Infinity, until `end`. Resolves when all
+   * are acknowledged.
+   */
   async run(writers: readonly StreamWriter[], count: number): Promise<void> {
-    const total = writers.length * count
+    this.total = writers.length * count
     this.startMs = Math.ceil(performance.now()) + 1
-    for (let sent = 0; sent < total; ) {
+    while (this.sent < this.total) {
       const elapsedMs = Math.floor(performance.now() - this.startMs)
-      const due = Math.min(total, Math.ceil((elapsedMs + 1) * this.perMs))
-      if (sent < due) this.late.add(performance.now() - this.sentMs(0, this.from) - Math.floor(sent / this.perMs))
-      for (; sent < due; sent++) {
-        const index = this.from + Math.floor(sent / writers.length)
-        writers[sent % writers.length]?.write(tokenText(index))
+      const due = Math.min(this.total, Math.ceil((elapsedMs + 1) * this.perMs))
+      if (this.sent < due) this.late.add(performance.now() - this.startMs - Math.floor(this.sent / this.perMs))
+      for (; this.sent < due; this.sent++) {
+        const index = this.from + Math.floor(this.sent / writers.length)
+        writers[this.sent % writers.length]?.write(tokenText(index))
       }
-      if (sent < total) await sleep(1)
+      if (this.sent < this.total) await sleep(1)
     }
     await Promise.all(writers.map((writer) => writer.flush()))
+  }
+
+  /** Ends as soon as all writers have the same number of tokens. */
+  end(): void {
+    this.total = Math.ceil(this.sent / this.topics) * this.topics
   }
 }
 

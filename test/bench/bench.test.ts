@@ -13,7 +13,7 @@ import { tagErrors } from './tags.ts'
 
 const execute = promisify(execFile)
 const MAIN = fileURLToPath(new URL('../../bench/main.ts', import.meta.url))
-const SCENARIOS = ['tokens', 'floor']
+const SCENARIOS = ['tokens', 'floor', 'latency', 'fanout', 'resume', 'large']
 
 function bench(...args: string[]): Promise<{ stdout: string; stderr: string }> {
   return execute(process.execPath, ['--import', 'tsx', MAIN, ...args])
@@ -65,6 +65,39 @@ describe('a tiny run of all', () => {
     expect(floor('productShare')).toBeGreaterThan(0)
     const stored = floor('commits') * floor('perCommit', 'commitBytes')
     expect(Math.abs(stored / traffic('commitBytes') - 1)).toBeLessThan(0.01)
+  })
+
+  it('latency: times at both shares of the maximum', () => {
+    const results = resultsOf('latency')
+    const maximum = figureAt(results, 'maximumTokensPerSecond')
+    for (const percent of [20, 60]) {
+      const at = (...path: string[]) => figureAt(results, 'byLoadPercent', String(percent), ...path)
+      expect(Math.abs(at('tokensPerSecond') - (maximum * percent) / 100)).toBeLessThan(1)
+      expect(at('deliveryMs', 'p999')).toBeGreaterThanOrEqual(at('deliveryMs', 'p50'))
+      expect(at('deliveryMs', 'p50')).toBeGreaterThan(0)
+    }
+  })
+
+  it('fanout: every reader gets every token, and the bystander is timed', () => {
+    const at = (...path: string[]) => figureAt(resultsOf('fanout'), 'byReaders', '20', ...path)
+    expect(at('tokens')).toBeGreaterThan(0)
+    for (const name of ['deliveryMs', 'bystanderMs']) expect(at(name, 'p50')).toBeGreaterThan(0)
+    expect(at('framesPerSecond')).toBeGreaterThan(0)
+  })
+
+  it('resume: runs of tokens when coalesced, single ones when raw, and every client of the storm is live again', () => {
+    const at = (...path: string[]) => figureAt(resultsOf('resume'), ...path)
+    expect(at('catchUp', 'raw', 'records')).toBe(1000)
+    expect(at('catchUp', 'coalesced', 'records')).toBeLessThan(100)
+    expect(at('storm', 'liveMs', 'max')).toBeGreaterThan(0)
+    expect(at('storm', 'brokerRestartMs')).toBeGreaterThan(0)
+  })
+
+  it('large: throughput, memory, and the times of the token stream beside', () => {
+    const at = (...path: string[]) => figureAt(resultsOf('large'), ...path)
+    expect(at('deliveredMs', 'p50')).toBeGreaterThan(0)
+    expect(at('memory', 'peakAnonBytes')).toBeGreaterThanOrEqual(at('memory', 'beforeAnonBytes'))
+    for (const name of ['tokenAloneMs', 'tokenBesideMs']) expect(at(name, 'p50')).toBeGreaterThan(0)
   })
 
   describe('its page', () => {
