@@ -185,7 +185,7 @@ function store(
   })
   item.size = shard.log.batchBytes
   topic.noteWrite(attachment)
-  topic.lastUsedMs = clock.monotonicMs()
+  topic.lastUsedMs = topic.appendedMs = clock.monotonicMs()
   if (found.ends !== null) forgetWriter(topic, found.ends)
 }
 
@@ -297,6 +297,6 @@ export function appendStreamRecord(
     principal,
   })
   delivery.size = context.shard.log.batchBytes
-  topic.lastUsedMs = context.clock.monotonicMs()
+  topic.lastUsedMs = topic.appendedMs = context.clock.monotonicMs()
   return base
 }

@@ -55,6 +55,8 @@ export class Reclaimer {
     const { clock } = this.context
     const { state } = topic
     const now = clock.monotonicMs()
+    // The wall clock may have been set back since.
+    topic.appendedMs = now - Math.max(this.context.steadyWallMs() - state.lastAppendMs, 0)
     const lingerMs = policyOf(this.context, topic).lingerMs
     const stored = state.dueMs === 0 ? lingerMs : state.dueMs - this.context.steadyWallMs()
     const isOlder = state.createdMs < this.startedWallMs
@@ -176,9 +178,7 @@ export class Reclaimer {
    */
   private readersUntil(topic: Topic): number {
     if (topic.hasWriter) return Number.POSITIVE_INFINITY
-    const { clock } = this.context
-    const sinceAppend = clock.wallMs() - topic.state.lastAppendMs
-    const heldUntil = clock.monotonicMs() - sinceAppend + LIMITS.maxReaderHoldMs
+    const heldUntil = topic.appendedMs + LIMITS.maxReaderHoldMs
     return Math.max(heldUntil, topic.attachedMs) + policyOf(this.context, topic).lingerMs
   }
 

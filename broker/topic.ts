@@ -85,8 +85,9 @@ export class Topic {
   writers: Map<string, Attachment> | null = null
   /** Operations that wait for one that waits for the table; null when none does. */
   private lane: (() => void | Promise<void>)[] | null = null
-  /** Monotonic time of the last operation and the last attach, and when its linger ends; Infinity while attached. */
+  /** Monotonic time of the last operation, append and attach, and when its linger ends; Infinity while attached. */
   lastUsedMs: number
+  appendedMs = 0
   attachedMs = 0
   lingerUntilMs = Number.POSITIVE_INFINITY
   /** When the oldest records are to be trimmed for their age. */

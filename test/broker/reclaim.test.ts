@@ -290,3 +290,28 @@ describe('after reclaim', () => {
     expect(await names(await next.peer())).toEqual([])
   })
 })
+
+test.each([
+  ['ahead', 2 * DAY_MS],
+  ['back', -2 * DAY_MS],
+])(
+  'a reader holds its topic for as long when the wall clock is set %s, before an append and behind it',
+  async (_, byMs) => {
+    const broker = await TestBroker.start({ lingerMs: HOUR_MS })
+    const writer = await broker.peer()
+    await writer.attach('t', { producer: 'w' })
+    await writer.append({ sequence: 0 }, message('before'))
+    const reader = await broker.peer()
+    await reader.attach('t', { create: false })
+    await broker.clock.advance(2 * HOUR_MS)
+    broker.clock.setWall(byMs)
+    await writer.append({ sequence: 1 }, message('behind'))
+    await broker.drop(writer)
+    broker.clock.setWall(byMs)
+    const heldMs = LIMITS.maxReaderHoldMs + HOUR_MS
+    await broker.clock.advance(heldMs - 60_000)
+    expect(reader.notices).toEqual([])
+    await broker.clock.advance(120_000)
+    await reader.notice('reclaimed')
+  },
+)
