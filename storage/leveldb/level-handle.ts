@@ -150,7 +150,7 @@ async function reading<T>(result: Promise<T>): Promise<T> {
     return await result
   } catch (error) {
     if (codes(error).includes('LEVEL_CORRUPTION')) {
-      throw new LitetopicError('STORE_CORRUPT', 'LevelDB found damage while reading', {}, error)
+      throw new LitetopicError('STORE_CORRUPT', `LevelDB found damage while reading: ${messageOf(error)}`, {}, error)
     }
     throw new LitetopicError('STORE_UNAVAILABLE', `LevelDB cannot read: ${messageOf(error)}`, {}, error)
   }

@@ -4,7 +4,7 @@
  * its head say is made anew from these records. One without a readable head begins with its first chunk.
  */
 
-import { BatchReader, ByteReader } from '../../protocol/index.ts'
+import { BatchReader, ByteReader, isLitetopicError } from '../../protocol/index.ts'
 import { addBranch, copyRange, renewHistory } from '../copy.ts'
 import { addEffects } from '../effects.ts'
 import { EPOCH_INDEXES } from '../garbage.ts'
@@ -21,10 +21,12 @@ import { INDEX_CHECKS } from './indexes.ts'
 import { type LogVisitor, walkLog } from './log.ts'
 import { lookAround, type Surroundings } from './surroundings.ts'
 import type { Verdict } from './topic.ts'
-import { checkInfo, eachTopic } from './verify.ts'
+import { checkInfo, eachTopic, type Judged } from './verify.ts'
 
 /** Chunks looked at to find where a log without a head ends. */
 const CHUNKS = 8
+/** Keys deleted at once. */
+const CLEARED = 64
 
 /** What became of a topic: kept whole, cut at an offset, or lost. */
 export interface Salvaged {
@@ -62,7 +64,7 @@ export async function salvageStore(source: Store, target: Store, options: Salvag
     await target.journal.skipTo(source.journal.last)
     const salvage = new Salvage(around, snapshot, source, target, info?.incarnation ?? null)
     for await (const judged of eachTopic(around)) {
-      const salvaged = await (judged.state === null ? salvage.rebuild(judged.name, judged.epoch) : salvage.keep(judged))
+      const salvaged = await salvage.copy(judged)
       counts[salvaged.outcome]++
       options.salvaged?.(salvaged)
       findings.topicDone()
@@ -98,7 +100,38 @@ class Salvage {
     this.incarnation = incarnation
   }
 
-  async keep({ state, soundTo, isSound }: Verdict): Promise<Salvaged> {
+  /**
+   * LevelDB may be unable to read a file also where the check has not looked, as at what was trimmed: the topic is then copied
+   * by its records alone, and if even that fails it is lost, but no other.
+   */
+  async copy(judged: Judged): Promise<Salvaged> {
+    const { state } = judged
+    const name = state?.name ?? (judged as { name: string }).name
+    const epoch = state?.epoch ?? (judged as { epoch: number | null }).epoch
+    const ways = [() => (judged.state === null ? this.rebuild(name, epoch) : this.keep(judged))]
+    if (state !== null) ways.push(() => this.cut(state, (judged as Verdict).soundTo, state.nextOffset))
+    for (const way of ways) {
+      try {
+        return await way()
+      } catch (error) {
+        const what = reasonOf(error)
+        if (!isLitetopicError(error, 'STORE_CORRUPT')) throw error
+        this.around.findings.add({ unit: 'table', topic: name, offsets: null, what, lost: 'what is not copied of it' })
+        if (epoch !== null) await this.forget(epoch)
+      }
+    }
+    return { topic: name, outcome: 'lost', to: null, missing: null }
+  }
+
+  /** Takes back what was copied of an epoch. */
+  private async forget(epoch: number): Promise<void> {
+    const { table } = this.target
+    for (const index of EPOCH_INDEXES) {
+      while ((await table.clear(epochRange(index, epoch), CLEARED)) === CLEARED);
+    }
+  }
+
+  private async keep({ state, soundTo, isSound }: Verdict): Promise<Salvaged> {
     if (!isSound) return this.cut(state, soundTo, state.nextOffset)
     for (const index of EPOCH_INDEXES) {
       if (!this.around.used.get(index)?.has(state.epoch)) continue
@@ -110,7 +143,7 @@ class Salvage {
   }
 
   /** A topic whose head cannot be read: its chunks say where it begins, and how far it goes. */
-  async rebuild(name: string, epoch: number | null): Promise<Salvaged> {
+  private async rebuild(name: string, epoch: number | null): Promise<Salvaged> {
     const state = epoch === null ? null : await this.stateOfChunks(name, epoch)
     if (state === null) return { topic: name, outcome: 'lost', to: null, missing: null }
     const none: LogVisitor = { batches: async () => undefined, damaged: () => undefined }

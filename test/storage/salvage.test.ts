@@ -1,13 +1,13 @@
 /** Salvage keeps what is sound, up to the first damage of each topic; what it makes is sound, and nothing in it is invented. */
 
 import { describe, expect, test } from 'vitest'
-import { pack, unpack } from '../../protocol/index.ts'
+import { LitetopicError, pack, unpack } from '../../protocol/index.ts'
 import { decodeHead } from '../../storage/head.ts'
-import { chunkKey, contextKey, headKey, recordIdKey } from '../../storage/keys.ts'
+import { chunkKey, contextKey, epochRange, headKey, recordIdKey } from '../../storage/keys.ts'
 import { findCheckpoint, findContext, findRecordId, findStream } from '../../storage/lookups.ts'
 import { MemoryDisk, openMemoryStore } from '../../storage/memory/memory-store.ts'
 import { seal } from '../../storage/seal.ts'
-import { INDEX } from '../../storage/store.ts'
+import { INDEX, type StoreSnapshot, type TableEntry, type TableRange } from '../../storage/store.ts'
 import { type Salvaged, type SalvageReport, salvageStore } from '../../storage/verify/salvage.ts'
 import { verifyStore } from '../../storage/verify/verify.ts'
 import { entriesOf, flip, fullDisk, indexOf } from './damaged-disk.ts'
@@ -35,9 +35,9 @@ async function logsOf(disk: MemoryDisk, trimmed = false): Promise<Map<string, st
 }
 
 /** Salvages, and holds what comes of it against what must always be so. */
-async function salvage(disk: MemoryDisk): Promise<Outcome> {
+async function salvage(disk: MemoryDisk, openSource = openMemoryStore): Promise<Outcome> {
   const copy = new MemoryDisk()
-  const [source, target] = [await openMemoryStore(disk), await openMemoryStore(copy)]
+  const [source, target] = [await openSource(disk), await openMemoryStore(copy)]
   const salvaged = new Map<string, Salvaged>()
   const report = await salvageStore(source, target, { salvaged: (topic) => salvaged.set(topic.topic, topic) })
   expect((await verifyStore(target)).damages).toEqual([])
@@ -60,6 +60,35 @@ function damaged(key: Uint8Array): MemoryDisk {
   disk.table.set(key, flip(value, value.length - 1))
   return disk
 }
+
+/** A store in which LevelDB cannot read a range, when it goes through it to copy it. */
+function unreadable(index: number): typeof openMemoryStore {
+  return async (disk) => {
+    const store = await openMemoryStore(disk)
+    const bad = epochRange(index, T)
+    const snapshot = (): StoreSnapshot => {
+      const sound = store.snapshot()
+      const iterate = async function* (range: TableRange): AsyncGenerator<TableEntry> {
+        yield* sound.iterate(range)
+        if (Buffer.compare(range.gte, bad.gte) === 0) throw new LitetopicError('STORE_CORRUPT', 'a bad block')
+      }
+      return { ...sound, iterate }
+    }
+    return Object.assign(Object.create(store) as typeof store, { snapshot })
+  }
+}
+
+test('what LevelDB cannot read where nobody looks costs nothing but itself', async () => {
+  const { salvaged, report } = await salvage(whole.copy(), unreadable(INDEX.recordId))
+  expect(salvaged.get('t')).toMatchObject({ outcome: 'cut', missing: 0 })
+  expect(report).toMatchObject({ kept: 3, cut: 1, lost: 0, report: { damages: [{ unit: 'table', topic: 't' }] } })
+})
+
+test('a topic that LevelDB cannot read is lost, and no other', async () => {
+  const { salvaged, report } = await salvage(whole.copy(), unreadable(INDEX.context))
+  expect(salvaged.get('t')).toMatchObject({ outcome: 'lost', to: null })
+  expect(report).toMatchObject({ kept: 3, cut: 0, lost: 1 })
+})
 
 test('of a sound store everything is kept, in a history of its own', async () => {
   const { copy, report } = await salvage(whole.copy())
