@@ -3,7 +3,7 @@
  * others. It reads everything once and little twice, and holds the journal and some bytes for each topic in memory.
  */
 
-import { unpack } from '../../protocol/index.ts'
+import { isLitetopicError, unpack } from '../../protocol/index.ts'
 import { decodeHead } from '../head.ts'
 import { headRange, nameOfHeadKey, timersUntil } from '../keys.ts'
 import { loadUnloaded, type Unloaded } from '../recovery.ts'
@@ -85,19 +85,32 @@ async function judgeHead(around: Surroundings, entry: TableEntry, topic: Unloade
   }
   // Deleted in the journal, and not removed yet.
   if (around.byEpoch.get(head.epoch)?.deleted === true) return null
-  return checkTopic(around, head)
+  return judge(around, head)
 }
 
 async function judgeUnloaded(around: Surroundings, topic: Unloaded): Promise<Judged> {
   const { name, epoch } = topic
   try {
     const state = await loadUnloaded(around.table, around.slabs, topic)
-    if (state !== null) return checkTopic(around, state)
+    if (state !== null) return judge(around, state)
   } catch (error) {
     const what = reasonOf(error)
     around.findings.add({ unit: 'head', topic: name, offsets: null, what, lost: 'what the journal has of the topic' })
   }
   return { state: null, name, epoch }
+}
+
+/** LevelDB may be unable to go through the keys of one topic: the others are checked nevertheless. */
+async function judge(around: Surroundings, state: TopicState): Promise<Judged> {
+  const { name, epoch } = state
+  try {
+    return await checkTopic(around, state)
+  } catch (error) {
+    if (!isLitetopicError(error, 'STORE_CORRUPT')) throw error
+    const what = reasonOf(error)
+    around.findings.add({ unit: 'table', topic: name, offsets: null, what, lost: 'what is next to it in the topic' })
+    return { state: null, name, epoch }
+  }
 }
 
 /** The epoch of a topic whose head cannot be read, from its timer; null if it has none. */

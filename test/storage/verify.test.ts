@@ -2,11 +2,11 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { pack, unpack } from '../../protocol/index.ts'
-import { contextKey, headKey, recordIdKey } from '../../storage/keys.ts'
+import { LitetopicError, pack, unpack } from '../../protocol/index.ts'
+import { contextKey, epochRange, headKey, recordIdKey } from '../../storage/keys.ts'
 import { MemoryDisk, openMemoryStore } from '../../storage/memory/memory-store.ts'
 import { seal } from '../../storage/seal.ts'
-import { INDEX } from '../../storage/store.ts'
+import { INDEX, type Store, type Table } from '../../storage/store.ts'
 import type { Report } from '../../storage/verify/damage.ts'
 import { EpochSet } from '../../storage/verify/epoch-set.ts'
 import { verifyStore } from '../../storage/verify/verify.ts'
@@ -44,6 +44,25 @@ test('an upload under way is sound, also for a topic that has nothing else besid
   expect((await verify(disk.copy())).damages).toEqual([])
   await rig.shard.parts.write(epoch, 'u', 0, new Uint8Array(10), () => true)
   expect((await verify(disk.copy())).damages).toEqual([])
+})
+
+test('a topic whose keys LevelDB cannot go through is named, and the others are checked', async () => {
+  const store = await openMemoryStore(whole.copy())
+  const bad = epochRange(INDEX.checkpoint, 4096)
+  const scan: Table['scan'] = async (asked) => {
+    if (Buffer.compare(asked.gte, bad.gte) === 0 && asked.limit !== 1)
+      throw new LitetopicError('STORE_CORRUPT', 'a bad block')
+    return sound.scan(asked)
+  }
+  const { table: sound } = store
+  const getMany: Table['getMany'] = (keys) => sound.getMany(keys)
+  const table = { get: (key: Uint8Array) => sound.get(key), getMany, scan } as Table
+  const report = await verifyStore({ journal: store.journal, table } as Store)
+  expect(report).toMatchObject({
+    topics: 4,
+    damageCount: 1,
+    damages: [{ unit: 'table', topic: 't', what: 'a bad block' }],
+  })
 })
 
 describe('one damage', () => {
