@@ -42,6 +42,18 @@ export function admitStored(scopes: readonly Scope[], bytes: number): void {
   for (const scope of scopes) if (scope.stored !== null) scope.check('bytes', scope.stored.bytes + bytes)
 }
 
+/** What a scope would store if an upload grew to so many bytes, of which `charged` are counted already. */
+export function admitUpload(scopes: readonly Scope[], bytes: number, charged: number): void {
+  for (const scope of scopes) {
+    if (scope.stored !== null) scope.check('bytes', scope.stored.bytes + scope.uploading - charged + bytes)
+  }
+}
+
+/** Counts bytes of an upload, or, if negative, takes them back. */
+export function charge(scopes: readonly Scope[], bytes: number): void {
+  for (const scope of scopes) scope.uploading += bytes
+}
+
 /** Who is bound. */
 interface Bound {
   readonly scopes: readonly Scope[]

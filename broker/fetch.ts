@@ -100,6 +100,7 @@ export class Fetches {
 /** What one client has asked for: one answer at a time is read, or waits to be taken. */
 class ClientFetches implements SlotTaker {
   readonly client: Client
+  readonly patienceMs = LIMITS.partGrantMs
   private readonly slots: PartSlots
   private readonly read: (job: Job) => Promise<ReplyOf<typeof UP.fetch>>
   private readonly jobs: Job[] = []

@@ -9,9 +9,11 @@ import type { Clock } from './clock.ts'
 
 export interface SlotTaker {
   readonly client: Client
+  /** How long it may keep a slot that it does not use while others wait. */
+  readonly patienceMs: number
   /** It has a slot, to be released; it may ask for another one at once. */
   given(slot: Slot): void
-  /** Others wait, and the slot has not been used for `partGrantMs`: it must be released now. */
+  /** Others wait, and the slot has not been used for `patienceMs`: it must be released now. */
   late(slot: Slot): void
 }
 
@@ -95,9 +97,9 @@ export class PartSlots {
   /** While somebody waits: looks again when that and the oldest slot that is not used have lasted long enough. */
   private watch(): void {
     if (this.waiting.size === 0 || this.cancelWatch !== null) return
-    const dueMs = this.lateAt()
-    if (dueMs === null) return
-    const delay = dueMs - this.clock.monotonicMs()
+    const late = this.nextLate()
+    if (late === null) return
+    const delay = late.dueMs - this.clock.monotonicMs()
     this.cancelWatch = this.clock.after(Math.max(delay, 0), () => {
       this.cancelWatch = null
       this.look()
@@ -106,24 +108,23 @@ export class PartSlots {
 
   private look(): void {
     const now = this.clock.monotonicMs()
-    for (let dueMs = this.lateAt(); dueMs !== null && dueMs <= now; dueMs = this.lateAt()) {
-      const slot = this.firstUnused() as Slot
+    for (let late = this.nextLate(); late !== null && late.dueMs <= now; late = this.nextLate()) {
       // Who loses one waits then, too, but has not waited long.
-      slot.taker.late(slot)
-      this.release(slot)
+      late.slot.taker.late(late.slot)
+      this.release(late.slot)
     }
     this.watch()
   }
 
-  private lateAt(): number | null {
+  /** The unused slot that is to be taken back first; null while nobody waits, or all are in use. */
+  private nextLate(): { slot: Slot; dueMs: number } | null {
     const [waitingSince] = this.waiting.values()
-    const slot = this.firstUnused()
-    if (waitingSince === undefined || slot === undefined) return null
-    return Math.max(waitingSince, slot.sinceMs) + LIMITS.partGrantMs
-  }
-
-  private firstUnused(): Slot | undefined {
-    for (const slot of this.held) if (!slot.used) return slot
-    return undefined
+    if (waitingSince === undefined) return null
+    let next: { slot: Slot; dueMs: number } | null = null
+    for (const slot of this.held) {
+      const dueMs = Math.max(waitingSince, slot.sinceMs) + slot.taker.patienceMs
+      if (!slot.used && (next === null || dueMs < next.dueMs)) next = { slot, dueMs }
+    }
+    return next
   }
 }

@@ -22,6 +22,8 @@ export class Scope {
   /** Null where it is not bound. */
   readonly stored: Stored | null
   attachments = 0
+  /** Bytes of uploads that are not committed. */
+  uploading = 0
   subscriptions = 0
   private readonly kind: 'connection' | 'topic' | 'prefix'
   private readonly name: string

@@ -6,8 +6,10 @@
 import { crc32 } from 'node:zlib'
 import { type DataTag, LIMITS, LitetopicError } from '../protocol/index.ts'
 import type { StoredUpload } from '../storage/index.ts'
+import { charge } from './admission.ts'
 import type { Client } from './client.ts'
 import type { PartSlots, Slot, SlotTaker } from './part-slots.ts'
+import type { Scope } from './scopes.ts'
 import type { Attachment } from './topic.ts'
 
 export interface PartFrame {
@@ -32,6 +34,10 @@ export class Upload implements SlotTaker {
   /** Bucket of the timers in which its expiry lies, and monotonic time of the last part. */
   bucket = -1
   lastMs = 0
+  patienceMs: number = LIMITS.partGrantMs
+  /** What counts it as being uploaded, and how many bytes of it. */
+  private scopes: readonly Scope[] = []
+  chargedBytes = 0
   private readonly slots: PartSlots
   private readonly maxBytes: number
   private granted: Slot[] = []
@@ -65,6 +71,9 @@ export class Upload implements SlotTaker {
   attach(attachment: Attachment, size: number | undefined): void {
     this.leave()
     this.attachment = attachment
+    this.charge(-this.chargedBytes)
+    this.scopes = attachment.scopes
+    this.charge(this.bytes)
     this.expected = size ?? this.maxBytes + 1
     this.hasLapsed = this.hasRefused = false
     attachment.uploads ??= new Set()
@@ -84,6 +93,7 @@ export class Upload implements SlotTaker {
   end(): void {
     this.isOver = true
     this.leave()
+    this.charge(-this.chargedBytes)
   }
 
   /** Resolves when nothing is on its way to the table. */
@@ -113,6 +123,7 @@ export class Upload implements SlotTaker {
   late(): void {
     if (this.attachment === null) return
     this.hasLapsed = true
+    this.patienceMs = Math.max(this.patienceMs / 2, LIMITS.partGrantLeastMs)
     for (const slot of this.granted.splice(0)) this.slots.release(slot)
     this.attachment.client.grantParts(this.attachment.handle, this.stored.uploadId, 0)
     this.askForGrant()
@@ -121,6 +132,7 @@ export class Upload implements SlotTaker {
   /** May this part be taken? Returns its memory; throws BAD_REQUEST, BAD_VALUE, LIMIT_EXCEEDED or RATE_LIMITED. */
   admit({ index, crc, bytes }: PartFrame): Slot {
     const next = this.parts + this.underWay
+    this.patienceMs = LIMITS.partGrantMs
     if (this.hasRefused && index > next) throw this.later(index)
     if (index !== next) throw this.bad(`part ${index} came where ${next} is next: parts are sent in order`)
     if (bytes.length === 0 || bytes.length > LIMITS.partBytes || this.isWhole) {
@@ -138,6 +150,7 @@ export class Upload implements SlotTaker {
     slot.used = true
     this.underWay++
     this.underWayBytes += bytes.length
+    this.charge(bytes.length)
     return slot
   }
 
@@ -148,10 +161,15 @@ export class Upload implements SlotTaker {
     if (isDurable) {
       this.parts++
       this.bytes += bytes
-    }
+    } else if (!this.isOver) this.charge(-bytes)
     this.slots.release(slot)
     this.askForGrant()
     if (this.underWay === 0) for (const resolve of this.whenIdle.splice(0)) resolve()
+  }
+
+  private charge(bytes: number): void {
+    this.chargedBytes += bytes
+    charge(this.scopes, bytes)
   }
 
   /** Has a part come that is shorter than others? It is the last. */

@@ -6,7 +6,7 @@
 
 import { asLitetopicError, checkId, type DataTag, LIMITS, LitetopicError, type RecordParts } from '../protocol/index.ts'
 import { findRecordId, recentUpload, type Shard, type StoredUpload } from '../storage/index.ts'
-import { admitStored } from './admission.ts'
+import { admitUpload } from './admission.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import { PartSlots } from './part-slots.ts'
@@ -75,9 +75,9 @@ export class Uploads {
     const { uploadId, id, size } = request
     checkId(uploadId, 'upload id')
     if (id !== undefined) checkId(id, 'record id')
-    if (size !== undefined) this.checkSize(attachment, size)
     await this.start()
     const { epoch } = attachment.topic.state
+    if (size !== undefined) this.checkSize(attachment, size, this.get(epoch, uploadId))
     return this.inTurn(epoch, uploadId, async () => {
       checkWriter(attachment)
       const { state } = attachment.topic
@@ -118,7 +118,7 @@ export class Uploads {
     const { epoch } = topic.state
     const upload = this.get(epoch, frame.uploadId)
     if (upload === undefined || upload.attachment !== attachment) throw unknownUpload(topic, frame.uploadId)
-    if (attachment.scopes.length > 0) this.checkSize(attachment, upload.bytes + frame.bytes.length)
+    if (attachment.scopes.length > 0) this.checkSize(attachment, upload.chargedBytes + frame.bytes.length, upload)
     const slot = upload.admit(frame)
     const { length } = frame.bytes
     this.touch(upload)
@@ -190,7 +190,7 @@ export class Uploads {
   /** The message was stored before, with another upload: this one is superfluous. */
   discard({ topic, producerId }: Attachment, uploadId: string): void {
     const upload = this.get(topic.state.epoch, uploadId)
-    if (upload?.producerId === producerId) this.removeLater(upload as Upload)
+    if (upload?.producerId === producerId) void this.removeLater(upload as Upload)
   }
 
   /** The topic was deleted: nothing more is written of its uploads, and what was goes once the deletion is durable. */
@@ -201,7 +201,7 @@ export class Uploads {
     if (uploads.length === 0) return
     void shard.log.whenAllDurable().then(
       () => {
-        for (const upload of uploads) this.removeLater(upload)
+        for (const upload of uploads) void this.removeLater(upload)
       },
       // The deletion failed: the next start finds them.
       () => undefined,
@@ -212,19 +212,19 @@ export class Uploads {
     return this.byEpoch.get(epoch)?.get(uploadId)
   }
 
-  private checkSize(attachment: Attachment, size: number): void {
+  private checkSize(attachment: Attachment, size: number, upload: Upload | undefined): void {
     if (size > this.options.maxMessageBytes) throw tooLarge(size, this.options.maxMessageBytes)
     for (const scope of attachment.scopes) scope.check('messageBytes', size)
-    admitStored(attachment.scopes, size)
+    admitUpload(attachment.scopes, size, upload?.chargedBytes ?? 0)
   }
 
   private async create(attachment: Attachment, { uploadId, tag }: UploadRequest): Promise<Upload> {
     const { name, state } = attachment.topic
     const { shard, clock } = this.options
     const { epoch } = state
-    const ofTopic = this.byEpoch.get(epoch)?.size ?? 0
-    if (ofTopic >= LIMITS.uploadsPerTopic) throw tooMany('uploadsPerTopic', ofTopic)
-    if (this.open >= LIMITS.uploadsOpen) throw tooMany('uploadsOpen', this.open)
+    await this.makeRoom('uploadsPerTopic', () => this.byEpoch.get(epoch)?.size ?? 0, [epoch])
+    await this.makeRoom('uploadsOpen', () => this.open, this.byEpoch.keys())
+    checkWriter(attachment)
     const producerId = attachment.producerId as string
     const stored = { epoch, uploadId, name, producerId, tag, startedMs: clock.wallMs() }
     const upload = this.add(stored)
@@ -235,6 +235,24 @@ export class Uploads {
       throw error
     }
     return upload
+  }
+
+  /** At the bound, the upload goes that nobody has sent for longest: its client is gone, and may never come back. */
+  private async makeRoom(
+    limit: 'uploadsPerTopic' | 'uploadsOpen',
+    count: () => number,
+    epochs: Iterable<number>,
+  ): Promise<void> {
+    if (count() < LIMITS[limit]) return
+    let oldest: Upload | null = null
+    for (const epoch of epochs) {
+      for (const upload of this.byEpoch.get(epoch)?.values() ?? []) {
+        const isLeft = upload.attachment === null && !upload.isOver
+        if (isLeft && (oldest === null || upload.lastMs < oldest.lastMs)) oldest = upload
+      }
+    }
+    if (oldest !== null) await this.removeLater(oldest)
+    if (count() >= LIMITS[limit]) throw tooMany(limit, count())
   }
 
   private add(stored: StoredUpload): Upload {
@@ -266,14 +284,15 @@ export class Uploads {
   private look(upload: Upload): void {
     if (upload.isOver || this.stopped) return
     if (upload.lastMs + LIMITS.uploadIdleMs > this.options.clock.monotonicMs()) this.schedule(upload)
-    else this.removeLater(upload)
+    else void this.removeLater(upload)
   }
 
-  private removeLater(upload: Upload): void {
+  /** Resolves when it is deleted, or could not be. */
+  private removeLater(upload: Upload): Promise<void> {
     const { epoch, uploadId, name } = upload.stored
     const wasOver = upload.isOver
     upload.end()
-    void this.inTurn(epoch, uploadId, async () => {
+    return this.inTurn(epoch, uploadId, async () => {
       const topic = wasOver ? null : await this.topicOf(upload)
       if (topic !== null && (await this.committedAt(topic, uploadId)) !== null) this.forget(upload)
       else await this.remove(upload)
@@ -326,7 +345,7 @@ export class Uploads {
       const upload = this.add(stored)
       Object.assign(upload, { parts, bytes })
       const topic = await this.topicOf(upload)
-      if (topic === null) this.removeLater(upload)
+      if (topic === null) void this.removeLater(upload)
       else if (offset !== null || recentUpload(topic.state, stored.uploadId) !== null) this.forget(upload)
     } catch (error) {
       this.options.report(asLitetopicError(error))

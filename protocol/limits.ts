@@ -33,6 +33,8 @@ export const LIMITS = {
   partsPerConnection: 4,
   /** How long a grant may stay unused, or an answer untaken, while others wait for that memory. */
   partGrantMs: 10_000,
+  /** The same for one who has let several grants go by: each halves the time, down to this, and a part that comes restores it. */
+  partGrantLeastMs: 100,
   /** Records in one append. */
   appendRecords: 16_384,
   /** Nesting of a msgpack value. */

@@ -325,6 +325,47 @@ test('uploads are bounded by topic, and a connection is granted no more parts th
   expect(total).toBe(LIMITS.partsPerConnection)
 })
 
+test('an upload whose client is gone makes room for a new one when there are too many, the oldest first', async () => {
+  const { broker, writer } = await setUp()
+  for (let i = 0; i < LIMITS.uploadsPerTopic; i++) {
+    await begin(writer, { uploadId: `u${i}` })
+    await broker.clock.advance(1)
+  }
+  await broker.drop(writer)
+  const next = await broker.peer()
+  await next.attach('t', { producer: 'next' })
+  await upload(next, { uploadId: 'more' }, content)
+  expect(await next.append({ sequence: 0 }, large('more', content))).toBe(0)
+  const again = await broker.peer()
+  await again.attach('t', { producer: 'w' })
+  expect(await codeOf(again.append({ sequence: 0 }, large('u0', content)))).toBe('UPLOAD_UNKNOWN')
+  expect((await begin(again, { uploadId: 'u1' })).storedParts).toBe(0)
+})
+
+test('many that let their grants go by do not hold up one that uses its own', async () => {
+  const { broker, writer } = await setUp()
+  for (let i = 0; i < 10; i++) {
+    const silent = await broker.peer()
+    for (let k = 0; k < 4; k++) {
+      await silent.attach(`silent${i}-${k}`, { producer: 'w' }, k)
+      await begin(silent, { uploadId: `u${k}`, handle: k })
+    }
+  }
+  let done = false
+  const uploading = upload(writer, { uploadId: 'u' }, contentOf(8 * partBytes)).then(() => {
+    done = true
+  })
+  let waitedMs = 0
+  for (; !done && waitedMs < 200_000; waitedMs += 100) {
+    await broker.clock.advance(100)
+    await writer.roundTrip()
+  }
+  expect(done).toBe(true)
+  // Eight parts, each behind forty others, would take more than six minutes if each of those kept its grant for 10 s.
+  expect(waitedMs).toBeLessThan(120_000)
+  await uploading
+})
+
 test('tokens flow between the parts of an upload and of an answer on the same connection', async () => {
   const { writer, store } = await setUp()
   const reading = await writer.read({ start: true })

@@ -146,14 +146,21 @@ describe('a large message', () => {
     await peer.ask(UP.trim, 0, 0, 2, { before: 1 })
     expect(usage(broker, 'a')).toEqual(await recount(peer, 'a'))
     await upload(peer, { uploadId: 'u3' }, content)
-    await upload(peer, { uploadId: 'u4' }, content)
+    // What is being uploaded counts, so that many uploads do not store what none of them may.
+    expect((await refusalOf(begin(peer, { uploadId: 'u4', size: 250_000 }))).details).toMatchObject({ limit: 'bytes' })
     expect(await peer.append({ sequence: 3 }, large('u3', content))).toBe(2)
-    await broker.clock.advance(10_000)
-    const full = await refusalOf(peer.append({ sequence: 4 }, large('u4', content)))
-    expect(full.details).toMatchObject({ limit: 'bytes' })
     await peer.ask(UP.trim, 0, 0, 4, { before: 3 })
+    await upload(peer, { uploadId: 'u4' }, content)
+    for (let sequence = 5; sequence < 13; sequence++) {
+      await broker.clock.advance(10_000)
+      await peer.append({ sequence }, message('m'.repeat(30_000)))
+    }
+    const full = await refusalOf(peer.append({ sequence: 13 }, large('u4', content)))
+    expect(full.details).toMatchObject({ limit: 'bytes' })
+    await broker.clock.advance(10_000)
+    await peer.ask(UP.trim, 0, 0, 13, { before: 11 })
     // Its upload is as it was: what is refused for now is not lost.
-    expect(await peer.append({ sequence: 5 }, large('u4', content))).toBe(3)
+    expect(await peer.append({ sequence: 14 }, large('u4', content))).toBe(11)
   })
 })
 
