@@ -5,7 +5,7 @@ import { LitetopicError } from '../../protocol/index.ts'
 import { type Damage, openLevelStore, type Report, verifyStore } from '../../storage/index.ts'
 import { formatBytes, jsonLine, write } from './output.ts'
 import { tellProgress } from './progress.ts'
-import { salvage } from './salvage.ts'
+import { salvageDirectory } from './salvage.ts'
 
 export interface VerifyFlags {
   /** Each damage as a line of JSON, and the summary as the last one. */
@@ -20,9 +20,9 @@ export interface VerifyFlags {
  */
 export async function verify(directory: string, options: VerifyFlags): Promise<void> {
   const path = resolve(directory)
+  if (options.salvage !== undefined) return salvageDirectory(path, resolve(options.salvage), printer(options))
   const store = await openLevelStore(path, { create: false })
   try {
-    if (options.salvage !== undefined) return await salvage(store, resolve(options.salvage), printer(options))
     const report = await verifyStore(store, { found: printer(options), progress: tellProgress })
     const { damageCount, topics, records, bytes, commits } = report
     if (options.json) await write(jsonLine({ damageCount, topics, records, bytes, commits }))

@@ -50,6 +50,8 @@ export type OpenLevel = (path: string, options: LevelOptions) => Promise<LevelHa
 type Engine = Level<Uint8Array, Uint8Array> & { compactRange(start: Uint8Array, end: Uint8Array): Promise<void> }
 type EngineSnapshot = ReturnType<Engine['snapshot']>
 
+type Repairs = { repair(path: string): Promise<void> }
+
 /**
  * Opens LevelDB. Rejects with DATA_DIR_IN_USE if LevelDB's own lock is held, STORE_CORRUPT if it finds damage, and
  * DATA_DIR_UNUSABLE for any other reason. Reads of the handle reject with STORE_CORRUPT or STORE_UNAVAILABLE.
@@ -68,6 +70,15 @@ export const openLevel: OpenLevel = async (path, options) => {
     throw openError(error, path)
   }
   return new Handle(db as Engine)
+}
+
+/** Has LevelDB make what it can of its files, which nobody has open. Rejects with STORE_CORRUPT. */
+export async function repairLevel(path: string): Promise<void> {
+  try {
+    await (Level as unknown as Repairs).repair(path)
+  } catch (error) {
+    throw new LitetopicError('STORE_CORRUPT', `LevelDB cannot repair ${path}: ${messageOf(error)}`, { path }, error)
+  }
 }
 
 class Handle implements LevelHandle {

@@ -1,6 +1,6 @@
 /** `litetopic verify`, as a process on real data directories. */
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -111,3 +111,27 @@ test('--salvage copies what is sound into a new directory that a broker can serv
   const again = await litetopic(['verify', join(directory, 'same'), '--salvage', copy]).ended
   expect(again).toMatchObject({ code: 2, stderr: expect.stringMatching(/not empty.*DATA_DIR_UNUSABLE/) })
 }, 60_000)
+
+test.each(['cut short', 'gone'])(
+  '--salvage has LevelDB repair a copy when one of its files is %s',
+  async (how) => {
+    await fill()
+    // Opened again, LevelDB makes a sorted file of its log.
+    for (let i = 0; i < 2; i++) await (await openLevelStore(data)).close()
+    const table = join(data, 'table')
+    const sorted = (await readdir(table)).filter((name) => name.endsWith('.ldb')).map((name) => join(table, name))
+    expect(sorted.length).toBeGreaterThan(0)
+    for (const file of sorted) {
+      if (how === 'gone') await rm(file)
+      else await truncate(file, 100)
+    }
+    const copy = join(directory, 'copy')
+    const { code, stdout, stderr } = await litetopic(['verify', data, '--salvage', copy]).ended
+    expect(stderr).toMatch(/a copy that LevelDB repairs/)
+    expect(stdout).toMatch(/topics kept, \d+ cut, \d+ lost; store incarnation/)
+    expect(code).toBe(1)
+    expect((await litetopic(['verify', copy]).ended).code).toBe(0)
+    expect(await readdir(directory)).toEqual(['copy', 'data'])
+  },
+  60_000,
+)
