@@ -3,7 +3,6 @@
  * process of its own, that should not notice.
  */
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type Broker, connect } from '../client/index.ts'
 import { BrokerProcess } from './broker-process.ts'
 import { Metronome } from './metronome.ts'
@@ -70,14 +69,13 @@ async function measureFanout(count: number, seconds: number, context: Context): 
       return reader
     })
     traffic.reset()
-    const beganMs = (await metronome.go()) - performance.timeOrigin
+    const beganMs = (await metronome.go(seconds * PER_SECOND)) - performance.timeOrigin
     const delivery = readers.time(1, (_, index) => beganMs + (index * 1000) / PER_SECOND)
     const beside = await ticking(
       context,
       () => `${count} readers: ${readers.total} tokens delivered`,
       async () => {
-        await sleep(seconds * 1000)
-        const ended = await (metronome as Metronome).end()
+        const ended = await (metronome as Metronome).done()
         await readers.reached(count * ended.written)
         return ended
       },

@@ -4,7 +4,7 @@
  */
 
 import { connect } from '../client/index.ts'
-import type { MetronomeSettings } from './metronome.ts'
+import type { MetronomeOrder, MetronomeSettings } from './metronome.ts'
 import { openWriters, Schedule, TokenReaders } from './token-load.ts'
 
 const { url, prefix, topics, perSecond } = JSON.parse(process.argv[2] ?? '{}') as MetronomeSettings
@@ -20,17 +20,17 @@ const sentMs = (_reader: number, index: number): number => schedule.sentMs(topic
 let delivery = readers.time(1, sentMs)
 let running: Promise<void> | null = null
 
-process.on('message', async (order) => {
+process.on('message', async ({ order, count }: MetronomeOrder) => {
   if (order === 'go') {
-    running = schedule.run(writers, Number.POSITIVE_INFINITY)
+    running = schedule.run(writers, count ?? Number.POSITIVE_INFINITY)
     process.send?.(performance.timeOrigin + schedule.sentMs(0, 0))
     return
   }
   if (order === 'end') schedule.end()
-  if (order === 'end') await running
+  if (order !== 'beats') await running
   const written = Math.floor(schedule.sent / topics)
   await readers.reached(written)
-  if (order === 'end') readers.check(written)
+  if (order !== 'beats') readers.check(written)
   process.send?.({ written, deliveryMs: delivery.percentiles() })
   delivery = readers.time(1, sentMs)
 })

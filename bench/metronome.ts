@@ -16,6 +16,12 @@ export interface MetronomeSettings {
   readonly perSecond: number
 }
 
+/** `count`: tokens of each topic; without it, until `end`. */
+export interface MetronomeOrder {
+  readonly order: 'go' | 'beats' | 'done' | 'end'
+  readonly count?: number
+}
+
 /** Of the timed topic. `written` counts from the beginning, the times from the answer before. */
 export interface Beats {
   readonly written: number
@@ -35,26 +41,34 @@ export class Metronome {
     return new Metronome(child)
   }
 
-  /** Begins to write. Resolves with the time of the first token, in milliseconds since 1970. */
-  go(): Promise<number> {
-    return this.ask('go')
+  /**
+   * Begins to write, so many tokens to each topic, or until `end`. Resolves with the time of the first token, in milliseconds
+   * since 1970.
+   */
+  go(count?: number): Promise<number> {
+    return this.ask({ order: 'go', count })
   }
 
   /** Resolves when what was written so far has been read, with the times since the answer before. */
   beats(): Promise<Beats> {
-    return this.ask('beats')
+    return this.ask({ order: 'beats' })
+  }
+
+  /** Resolves when as many as `go` was told are written and have been read. Rejects as `end` does. */
+  done(): Promise<Beats> {
+    return this.ask({ order: 'done' })
   }
 
   /** Writes no more. Rejects, as all the others, if a token was lost, repeated or wrong. */
   end(): Promise<Beats> {
-    return this.ask('end')
+    return this.ask({ order: 'end' })
   }
 
   stop(): void {
     if (this.child.connected) this.child.disconnect()
   }
 
-  private async ask<T>(order: string): Promise<T> {
+  private async ask<T>(order: MetronomeOrder): Promise<T> {
     this.child.send(order)
     const gone = new AbortController()
     const { signal } = gone
