@@ -74,25 +74,30 @@ async function measureCatchUps(
   context: Context,
 ): Promise<Figures> {
   const publisher = connect(broker.url)
-  const session = await publisher.session('late/0')
-  await publish([await session.openStream('reply')], 0, tokens)
-  const expected = Array.from({ length: tokens }, (_, index) => tokenText(index)).join('')
+  const reader = connect(broker.url)
   const results: Record<string, Figures> = {}
-  for (const [kind, raw] of Object.entries({ coalesced: false, raw: true })) {
-    context.progress(`catching up with ${tokens} tokens, ${kind}`)
-    const runs = []
-    for (let i = 0; i < times; i++) {
-      const reader = connect(broker.url)
-      runs.push(await catchUp(await reader.session('late/0', { observe: true }), raw, tokens, expected))
-      await reader.close()
+  try {
+    const session = await publisher.session('late/0')
+    await publish([await session.openStream('reply')], 0, tokens)
+    const expected = Array.from({ length: tokens }, (_, index) => tokenText(index)).join('')
+    for (const [kind, raw] of Object.entries({ coalesced: false, raw: true })) {
+      context.progress(`catching up with ${tokens} tokens, ${kind}`)
+      const runs: CaughtUp[] = []
+      for (let i = 0; i < times; i++) {
+        const late = await reader.session('late/0', { observe: true })
+        runs.push(await catchUp(late, raw, tokens, expected))
+        await late.close()
+      }
+      results[kind] = {
+        firstToLastMs: percentiles(runs.map(({ firstMs, lastMs }) => lastMs - firstMs)),
+        askedToLastMs: percentiles(runs.map(({ askedMs, lastMs }) => lastMs - askedMs)),
+        records: runs[0]?.records ?? 0,
+      }
     }
-    results[kind] = {
-      firstToLastMs: percentiles(runs.map(({ firstMs, lastMs }) => lastMs - firstMs)),
-      askedToLastMs: percentiles(runs.map(({ askedMs, lastMs }) => lastMs - askedMs)),
-      records: runs[0]?.records ?? 0,
-    }
+  } finally {
+    await publisher.close()
+    await reader.close()
   }
-  await publisher.close()
   return results
 }
 
