@@ -60,7 +60,7 @@ async function main(): Promise<number> {
   console.log(place(report))
   for (const { name, run } of scenarios) {
     const earlier = new Map(runs.map((one) => [one.scenario, one]))
-    const context: Context = { progress: (line) => process.stderr.write(`${name}: ${line}\n`), earlier }
+    const context: Context = { progress: (line) => tell(name, line), earlier }
     const measured = { scenario: name, ...(await run({ size, topics }, context)) }
     runs.push(measured)
     console.log(table(measured))
@@ -68,6 +68,10 @@ async function main(): Promise<number> {
     write(report, options)
   }
   return 0
+}
+
+function tell(scenario: string, line: string): void {
+  process.stderr.write(`${scenario}: ${Math.round(performance.now() / 1000)} s: ${line}\n`)
 }
 
 function write(report: Report, { scenarios, json, directory }: Options): void {
@@ -84,5 +88,6 @@ try {
   process.exitCode = await main()
 } catch (error) {
   console.error(error instanceof Error ? error.stack : error)
-  process.exitCode = 1
+  // Whatever a run that failed has left open must not keep it alive. Brokers end with this process.
+  process.exit(1)
 }

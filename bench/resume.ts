@@ -130,7 +130,7 @@ async function catchUp(session: Session<unknown>, raw: boolean, tokens: number, 
   return { askedMs, firstMs, lastMs, records }
 }
 
-/** Each client writes a stream and reads it. All are held back while the broker is down, and let go together. */
+/** Each client writes a stream and reads it. All hear of the crash together, once the broker is up again. */
 async function measureStorm(broker: BrokerProcess, clients: number, context: Context): Promise<Figures> {
   const gate = new Gate()
   const readers = new TokenReaders()
@@ -152,7 +152,7 @@ async function measureStorm(broker: BrokerProcess, clients: number, context: Con
     const startedMs = performance.now()
     await broker.restart()
     const restartMs = performance.now() - startedMs
-    await gate.whenWaiting(clients)
+    await gate.whenLost(clients)
     const openedMs = performance.now()
     const live = readers.time(1, () => openedMs)
     gate.open()
