@@ -21,7 +21,8 @@ export class Reclaimer {
   private readonly context: Context
   private readonly timers: Timers<Topic>
   private readonly dueTopics: DueTopics
-  private readonly startedWallMs: number
+  /** Topics created by earlier commits are older than this start. */
+  private readonly firstCommit: number
   private readonly startedMs: number
   private stopped = false
   /** Topics reclaimed since the start. */
@@ -34,7 +35,7 @@ export class Reclaimer {
       this.look(topic)
     })
     this.dueTopics = new DueTopics(context, (topic) => this.look(topic))
-    this.startedWallMs = context.clock.wallMs()
+    this.firstCommit = context.shard.log.number
     this.startedMs = context.clock.monotonicMs()
   }
 
@@ -52,14 +53,14 @@ export class Reclaimer {
 
   /** A topic came into memory: from the table or the journal, or created just now. */
   resident(topic: Topic): void {
-    const { clock } = this.context
+    const { clock, shard } = this.context
     const { state } = topic
     const now = clock.monotonicMs()
     // The wall clock may have been set back since.
     topic.appendedMs = now - Math.max(this.context.steadyWallMs() - state.lastAppendMs, 0)
     const lingerMs = policyOf(this.context, topic).lingerMs
     const stored = state.dueMs === 0 ? lingerMs : state.dueMs - this.context.steadyWallMs()
-    const isOlder = state.createdMs < this.startedWallMs
+    const isOlder = shard.createdIn(state) < this.firstCommit
     topic.lingerUntilMs = Math.max(now + stored, isOlder ? this.startedMs + lingerMs : 0)
     for (const stream of state.openStreams?.values() ?? []) {
       if (stream.state !== 'lost') setGrace(topic, stream.streamId, now + this.context.streamGraceMs)

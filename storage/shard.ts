@@ -166,8 +166,13 @@ export class Shard<Item> {
   }
 
   /** Is the creation of the topic durable? Until then a crash may undo it, and another topic get its epoch. */
-  isCreated({ epoch }: TopicState): boolean {
-    return Math.floor(epoch / EPOCHS_PER_COMMIT) <= this.log.durable
+  isCreated(state: TopicState): boolean {
+    return this.createdIn(state) <= this.log.durable
+  }
+
+  /** Number of the commit that created the topic. */
+  createdIn({ epoch }: TopicState): number {
+    return Math.floor(epoch / EPOCHS_PER_COMMIT)
   }
 
   /** Appends records at the topic's next offset and returns the position of their batch in memory. */

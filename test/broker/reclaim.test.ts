@@ -65,6 +65,22 @@ describe('linger', () => {
     await broker.pass(() => broker.broker.stats().reclaimed === 2, 60)
   })
 
+  test('is whole after a restart, however the wall clock was set since the topic was created', async () => {
+    let broker = await TestBroker.start({ lingerMs: 60_000 })
+    for (const byMs of [-HOUR_MS, HOUR_MS / 2]) {
+      const peer = await broker.peer()
+      await peer.attach('a', { producer: `p${byMs}`, create: byMs < 0 })
+      // So that the next start looks at it at once.
+      await peer.ask(UP.openStream, 0, 0, 0, `s${byMs}`, 'create')
+      await broker.drop(peer)
+      await broker.dormant()
+      broker.clock.setWall(byMs)
+      broker = await broker.kill()
+      await broker.clock.advance(50_000)
+    }
+    expect(await names(await broker.peer())).toEqual(['a'])
+  })
+
   test('for ever keeps a topic; a dropped connection is a detach', async () => {
     const broker = await TestBroker.start({ lingerMs: 'forever' })
     const peer = await broker.peer()
