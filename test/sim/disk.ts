@@ -56,6 +56,11 @@ export class SimDisk {
     this.slownessMs = 2
   }
 
+  /** Is the table being written? Then what it is to hold is in memory still, and on its way. */
+  get isWriting(): boolean {
+    return this.store?.isWriting === true
+  }
+
   isFaulty(fault: Fault): boolean {
     return this.world.nowMs < this.faultyUntilMs[fault]
   }
@@ -105,6 +110,10 @@ class SimStore implements Store {
     this.process = process
     this.journal = this.makeJournal()
     this.table = this.makeTable()
+  }
+
+  get isWriting(): boolean {
+    return this.queues.table.length > 0
   }
 
   /** The process is dead: of what waits, the journal and the table may each keep a first part. */

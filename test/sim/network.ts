@@ -42,7 +42,8 @@ class Direction {
     const delay = line.latencyMs * this.random.between(0.8, 1.6) + bytes / line.bytesPerMs + line.stallMs()
     this.lastArrivalMs = Math.max(this.lastArrivalMs, world.nowMs + delay)
     const packet: Packet = { bytes, arrive, cancel: () => {} }
-    packet.cancel = world.after(this.lastArrivalMs - world.nowMs, () => {
+    // Not after a span of time: a sum that is rounded would let one get before another.
+    packet.cancel = world.at(this.lastArrivalMs, () => {
       this.underWay.shift()
       this.held -= bytes
       arrive()

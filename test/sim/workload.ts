@@ -53,11 +53,12 @@ export class Workload {
 
   /** One thing happens, and some time passes. */
   async step(): Promise<void> {
-    const { world } = this.system
+    const { world, host } = this.system
     const { random } = this
     this.tidy()
     if (this.agents.length === 0) this.addAgent()
-    random.weighted(this.actions.map((action) => [action[0], action] as const))[2]()
+    if (host.disk.isWriting && random.chance(0.3)) this.readMeanwhile()
+    else random.weighted(this.actions.map((action) => [action[0], action] as const))[2]()
     await world.pass(
       random.weighted([
         [10, 0],
@@ -146,6 +147,14 @@ export class Workload {
     session.writeSome()
     if (this.random.chance(0.5)) session.endStream()
     session.append()
+  }
+
+  /** What is read while it is moved from memory to the table. */
+  private readMeanwhile(): void {
+    for (const session of this.sessions.filter((one) => one.usable && !one.observes)) {
+      if (this.random.chance(0.5)) session.contextAsOf()
+      else session.resume()
+    }
   }
 
   private repeat(most: number, run: () => void): void {

@@ -62,7 +62,12 @@ export class World {
 
   /** Runs once after so many milliseconds; the result cancels it. */
   after(ms: number, run: () => void): () => void {
-    const event: Event = { atMs: this.nowMs + Math.max(ms, 0), order: this.order++, run }
+    return this.at(this.nowMs + Math.max(ms, 0), run)
+  }
+
+  /** Runs once at this time; what is to run at the same time runs in the order of the calls. */
+  at(atMs: number, run: () => void): () => void {
+    const event: Event = { atMs, order: this.order++, run }
     push(this.queue, event)
     return () => {
       event.run = null
