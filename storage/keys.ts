@@ -112,7 +112,8 @@ export function contextVersions(epoch: number, name: string, to: number): TableR
 
 /** Context entries whose names come after `after`. */
 export function contextAfter(epoch: number, after: string): TableRange {
-  const gte = after === '' ? epochRange(INDEX.context, epoch).gte : contextKey(epoch, after, MAX)
+  const behind = Buffer.concat([contextKey(epoch, after, MAX), Buffer.of(0)])
+  const gte = after === '' ? epochRange(INDEX.context, epoch).gte : behind
   return { gte, lt: epochRange(INDEX.context, epoch).lt }
 }
 

@@ -82,6 +82,7 @@ describe('keys', () => {
         expect(parseContextKey(contextKey(epoch, a, x))).toEqual({ name: a, offset: x })
         expect(isIn(epochRange(INDEX.context, epoch), contextKey(epoch, b, y))).toBe(true)
       }),
+      { examples: [['é', 'é', 127, Number.MAX_SAFE_INTEGER, 0]] },
     )
   })
 
