@@ -133,8 +133,13 @@ export class Rig {
 
   /** Resolves when the topic's state is in the table. */
   async flush(state: TopicState): Promise<void> {
+    const { flushes } = state
+    const isClean = (): boolean => state.dirtySince === 0 && state.dueMs === state.storedDueMs
+    const wasClean = isClean() && state.flushing === null && state.flushingBytes === 0
     this.shard.flush(state)
-    await until(() => state.flushing === null && state.flushingBytes === 0 && state.dirtySince === 0)
+    // A topic without records has nothing in flush that could be seen: only the count tells that the write is over.
+    await until(() => wasClean || state.flushes > flushes)
+    await until(() => isClean() && state.flushing === null && state.flushingBytes === 0)
   }
 
   /** Lets the flusher end its round, so that the next topic to be flushed is taken at once. */
