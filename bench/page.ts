@@ -1,5 +1,6 @@
 /** The page of `--report`: plots first, then every figure, for people who look once. Well-formed XML, without a script. */
 
+import { type BarPlot, barsSvg } from './bars.ts'
 import { escapeXml, type Plot, plotSvg } from './plot.ts'
 import { flatten, place, type Report } from './report.ts'
 
@@ -11,7 +12,7 @@ td { padding: 1px 1rem 1px 0; border-bottom: 1px solid #e7e5e4 } td + td { text-
 `
 
 /** `plotsOf`: the plots of each run, in the order of the report's runs. `json`: name of the file beside it with the same figures. */
-export function page(report: Report, plotsOf: readonly (readonly Plot[])[], json: string): string {
+export function page(report: Report, plotsOf: readonly (readonly (Plot | BarPlot)[])[], json: string): string {
   const sections = report.runs.map(({ scenario, params, results }, i) => {
     const given = Object.entries(params).map(([name, value]) => `${name} ${value}`)
     const rows = flatten(results).map(
@@ -46,6 +47,7 @@ ${sections.join('\n')}
 `
 }
 
-function figure(plot: Plot): string {
-  return `<figure><figcaption>${escapeXml(plot.title)}</figcaption>\n${plotSvg(plot)}\n</figure>`
+function figure(plot: Plot | BarPlot): string {
+  const svg = 'bars' in plot ? barsSvg(plot) : plotSvg(plot)
+  return `<figure><figcaption>${escapeXml(plot.title)}</figcaption>\n${svg}\n</figure>`
 }

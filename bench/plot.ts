@@ -108,6 +108,7 @@ function logScale(values: readonly number[]): Scale {
   return { at: (value) => (Math.log10(Math.max(value, 10 ** low)) - low) / (high - low), ticks }
 }
 
-function short(value: number): string {
+/** Three digits, for people. */
+export function short(value: number): string {
   return Number(value.toPrecision(3)).toLocaleString('en-US', { maximumFractionDigits: 3 })
 }

@@ -1,5 +1,6 @@
 /** What a scenario of the suite is, and what it is given and gives. */
 
+import type { BarPlot } from './bars.ts'
 import type { Plot } from './plot.ts'
 
 /** `tiny` shows within seconds that a scenario works; only the figures of `full` mean anything. */
@@ -34,7 +35,7 @@ export interface Scenario {
   /** Rejects if anything that was delivered is lost, repeated, out of order or wrong. */
   run(params: Params, context: Context): Promise<Outcome>
   /** What of its results is worth a picture. */
-  plots(outcome: Outcome): readonly Plot[]
+  plots(outcome: Outcome): readonly (Plot | BarPlot)[]
 }
 
 /** The figures below a name; none if there are none. */

@@ -1,6 +1,7 @@
 /** What every figure of the suite rests on: percentiles, times that hide no delay, and readers that notice every wrong token. */
 
 import { describe, expect, it } from 'vitest'
+import { barsSvg } from '../../bench/bars.ts'
 import { Histogram } from '../../bench/histogram.ts'
 import { plotSvg } from '../../bench/plot.ts'
 import { Schedule, TokenReaders, tokenText } from '../../bench/token-load.ts'
@@ -94,4 +95,20 @@ it('a plot escapes its words, and stands what cannot be drawn', () => {
   const svg = plotSvg({ title: '</svg>', x: axis, y: { label: 'y' }, series })
   expect(tagErrors(svg)).toEqual([])
   expect(svg).not.toMatch(/NaN|Infinity|undefined/)
+})
+
+it('a bar plot draws each value to scale, escapes its words, and stands having nothing to draw', () => {
+  const bars = [
+    { label: 'a < b', value: 50 },
+    { label: 'all', value: 200 },
+    { label: 'none', value: 0 },
+  ]
+  const svg = barsSvg({ title: '</svg>', unit: '&/s', bars })
+  const widths = [...svg.matchAll(/<rect class="bar" [^>]*width="([\d.]+)"/g)].map(([, width]) => Number(width))
+  expect(widths[0]).toBe((widths[1] ?? 0) / 4)
+  expect(widths[2]).toBe(0)
+  for (const drawn of [svg, barsSvg({ title: '', unit: '', bars: [] })]) {
+    expect(tagErrors(drawn)).toEqual([])
+    expect(drawn).not.toMatch(/NaN|Infinity|undefined/)
+  }
 })
