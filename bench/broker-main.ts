@@ -6,9 +6,10 @@
 import { startBroker } from '../broker/index.ts'
 import { openLevelStore } from '../storage/index.ts'
 import { type OpenLevel, openLevel } from '../storage/leveldb/level-handle.ts'
-import type { BrokerCounts, BrokerSettings } from './broker-process.ts'
+import type { BrokerCounts, BrokerReady, BrokerRequests, BrokerSettings } from './broker-process.ts'
+import { answerParent } from './requests.ts'
 
-const { dataDir, port } = JSON.parse(process.argv[2] ?? '{}') as BrokerSettings
+const { dataDir, ...settings } = JSON.parse(process.argv[2] ?? '{}') as BrokerSettings
 const counts: BrokerCounts = { commits: 0, commitBytes: 0, writes: 0, writtenBytes: 0 }
 
 const counting: OpenLevel = async (path, options) => {
@@ -30,12 +31,25 @@ const counting: OpenLevel = async (path, options) => {
 }
 
 const store = () => openLevelStore(dataDir, { open: counting })
-const broker = await startBroker({ port, store, log: (line) => console.error(line) })
-process.on('message', () => process.send?.(counts))
+const startedMs = performance.now()
+const broker = await startBroker({ ...settings, store, log: (line) => console.error(line) })
+const startMs = performance.now() - startedMs
+
+const requests: BrokerRequests = {
+  counts: () => counts,
+  stats: () => ({ residentTopics: broker.stats().residentTopics, reclaimed: broker.stats().reclaimed }),
+  // Twice: what the first one finalizes, the second one frees.
+  collect: () => {
+    globalThis.gc?.()
+    globalThis.gc?.()
+  },
+}
+answerParent(requests)
 // Without whoever started it there is nothing left to do.
 process.on('disconnect', () => process.exit(1))
 process.once('SIGTERM', async () => {
   await broker.close()
   process.exit(0)
 })
-process.send?.({ url: broker.url, port: broker.port })
+const ready: BrokerReady = { url: broker.url, port: broker.port, startMs }
+process.send?.(ready)

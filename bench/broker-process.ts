@@ -3,17 +3,39 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { Asker } from './requests.ts'
 
 const MAIN = fileURLToPath(new URL('./broker-main.ts', import.meta.url))
 const RUNTIME = ['--import', import.meta.resolve('tsx')]
 
-export interface BrokerSettings {
+/** Of the product's own configuration. */
+export interface BrokerConfig {
+  readonly lingerMs?: number
+  readonly residencyIdleMs?: number
+}
+
+export interface BrokerSettings extends BrokerConfig {
   readonly dataDir: string
   readonly port: number
+}
+
+/** What it says when it listens. */
+export interface BrokerReady {
+  readonly url: string
+  readonly port: number
+  /** From calling the broker's start until it listened, without what the process and its modules take. */
+  readonly startMs: number
+}
+
+export type BrokerRequests = {
+  counts(): BrokerCounts
+  stats(): { residentTopics: number; reclaimed: number }
+  /** Collects garbage. */
+  collect(): void
 }
 
 /** What the broker has given to LevelDB since it started. Commits are synced writes of the journal. */
@@ -28,6 +50,8 @@ export class BrokerProcess {
   readonly dataDir: string
   /** For `connect`; the same after a restart. */
   url = ''
+  /** Of the last start; see BrokerReady. */
+  startMs = 0
   private port = 0
   private child: ChildProcess | null = null
 
@@ -35,10 +59,10 @@ export class BrokerProcess {
     this.dataDir = dataDir
   }
 
-  static async start(): Promise<BrokerProcess> {
+  static async start(config: BrokerConfig = {}): Promise<BrokerProcess> {
     const broker = new BrokerProcess(await mkdtemp(join(tmpdir(), 'litetopic-bench-')))
     try {
-      await broker.spawn()
+      await broker.spawn(config)
     } catch (error) {
       await broker.stop()
       throw error
@@ -46,15 +70,34 @@ export class BrokerProcess {
     return broker
   }
 
-  async counts(): Promise<BrokerCounts> {
-    this.running.send('counts')
-    const [counts] = await once(this.running, 'message')
-    return counts as BrokerCounts
+  counts(): Promise<BrokerCounts> {
+    return this.ask('counts')
+  }
+
+  ask<N extends keyof BrokerRequests>(name: N): Promise<Awaited<ReturnType<BrokerRequests[N]>>> {
+    return new Asker<BrokerRequests>(this.running).ask(name)
   }
 
   /** Memory that no file backs: heaps, buffers and stacks. */
   anonBytes(): number {
     return anonBytes(this.running.pid ?? 0)
+  }
+
+  /** Bytes that it has caused to be written to disk since it started, as Linux counts them; 0 elsewhere. */
+  diskWrittenBytes(): number {
+    return found(`/proc/${this.running.pid}/io`, /^write_bytes: (\d+)$/m)
+  }
+
+  /** Of all files of its data. */
+  async diskBytes(): Promise<number> {
+    const entries = await readdir(this.dataDir, { recursive: true, withFileTypes: true })
+    const sizes = entries.map(async (entry) => {
+      if (!entry.isFile()) return 0
+      // LevelDB may delete it meanwhile.
+      const stats = await stat(join(entry.parentPath, entry.name)).catch(() => null)
+      return stats?.size ?? 0
+    })
+    return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0)
   }
 
   /** Kills the broker. Resolves when the process is gone. */
@@ -65,17 +108,21 @@ export class BrokerProcess {
   }
 
   /** Starts it again on the same data and port. Resolves when it listens. */
-  restart(): Promise<void> {
-    return this.spawn()
+  restart(config: BrokerConfig = {}): Promise<void> {
+    return this.spawn(config)
+  }
+
+  /** Has it close. Resolves when the process is gone. */
+  async shutDown(): Promise<void> {
+    const { child } = this
+    if (child === null || child.exitCode !== null || child.signalCode !== null) return
+    child.kill('SIGTERM')
+    await once(child, 'exit')
   }
 
   /** Stops it and removes its data. */
   async stop(): Promise<void> {
-    const { child } = this
-    if (child !== null && child.exitCode === null && child.signalCode === null) {
-      child.kill('SIGTERM')
-      await once(child, 'exit')
-    }
+    await this.shutDown()
     await rm(this.dataDir, { recursive: true, force: true })
   }
 
@@ -84,18 +131,23 @@ export class BrokerProcess {
     return this.child
   }
 
-  private async spawn(): Promise<void> {
-    const settings: BrokerSettings = { dataDir: this.dataDir, port: this.port }
-    const { child, first } = await startChild<{ url: string; port: number }>(MAIN, JSON.stringify(settings))
+  private async spawn(config: BrokerConfig): Promise<void> {
+    const settings: BrokerSettings = { ...config, dataDir: this.dataDir, port: this.port }
+    const { child, first } = await startChild<BrokerReady>(MAIN, [JSON.stringify(settings)], ['--expose-gc'])
     this.child = child
     this.url = first.url
     this.port = first.port
+    this.startMs = first.startMs
   }
 }
 
 /** Starts a program of the suite in a process of its own. Resolves with the first message it sends; rejects if it ends before. */
-export async function startChild<T>(file: string, ...args: string[]): Promise<{ child: ChildProcess; first: T }> {
-  const child = fork(file, args, { execArgv: RUNTIME })
+export async function startChild<T>(
+  file: string,
+  args: readonly string[],
+  nodeOptions: readonly string[] = [],
+): Promise<{ child: ChildProcess; first: T }> {
+  const child = fork(file, args, { execArgv: [...RUNTIME, ...nodeOptions] })
   const ended = once(child, 'exit').then(([code]) => {
     throw new Error(`${file} ended with code ${code} before it was ready`)
   })
@@ -106,9 +158,13 @@ export async function startChild<T>(file: string, ...args: string[]): Promise<{ 
 
 /** RssAnon of a process on Linux; 0 elsewhere. */
 function anonBytes(pid: number): number {
+  return found(`/proc/${pid}/status`, /^RssAnon:\s+(\d+) kB$/m) * 1024
+}
+
+/** The number in a file; 0 if it is not there. */
+function found(path: string, pattern: RegExp): number {
   try {
-    const found = /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
-    return Number(found?.[1] ?? 0) * 1024
+    return Number(pattern.exec(readFileSync(path, 'utf8'))?.[1] ?? 0)
   } catch {
     return 0
   }

@@ -60,7 +60,7 @@ async function measureFloor(product: Figures, topics: number, { progress }: Cont
   const tokens = figureAt(product, 'tokens')
   const commits = figureAt(product, 'traffic', 'commits')
   progress(`${topics} topics: ${commits} commits of ${sizes.commitBytes} bytes`)
-  const { child, first: port } = await startChild<number>(SERVER, JSON.stringify(sizes))
+  const { child, first: port } = await startChild<number>(SERVER, [JSON.stringify(sizes)])
   const run = new FloorRun(sizes, child, port)
   try {
     await run.connect()

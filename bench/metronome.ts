@@ -37,7 +37,7 @@ export class Metronome {
 
   /** Resolves when its streams are open; nothing is written yet. */
   static async start(settings: MetronomeSettings): Promise<Metronome> {
-    const { child } = await startChild(MAIN, JSON.stringify(settings))
+    const { child } = await startChild(MAIN, [JSON.stringify(settings)])
     return new Metronome(child)
   }
 
