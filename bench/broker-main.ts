@@ -7,6 +7,7 @@ import { startBroker } from '../broker/index.ts'
 import { openLevelStore } from '../storage/index.ts'
 import { type OpenLevel, openLevel } from '../storage/leveldb/level-handle.ts'
 import type { BrokerCounts, BrokerReady, BrokerRequests, BrokerSettings } from './broker-process.ts'
+import { collected } from './memory.ts'
 import { answerParent } from './requests.ts'
 
 const { dataDir, ...settings } = JSON.parse(process.argv[2] ?? '{}') as BrokerSettings
@@ -38,11 +39,7 @@ const startMs = performance.now() - startedMs
 const requests: BrokerRequests = {
   counts: () => counts,
   stats: () => ({ residentTopics: broker.stats().residentTopics, reclaimed: broker.stats().reclaimed }),
-  // Twice: what the first one finalizes, the second one frees.
-  collect: () => {
-    globalThis.gc?.()
-    globalThis.gc?.()
-  },
+  collect: collected,
 }
 answerParent(requests)
 // Without whoever started it there is nothing left to do.

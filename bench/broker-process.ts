@@ -1,22 +1,23 @@
 /** A broker in a process of its own, on a temporary directory, for the time of a run. */
 
-import { type ChildProcess, fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { BrokerOptions } from '../broker/index.ts'
+import { removeDirectory, startChild, temporaryDirectory } from './child.ts'
+import { type Heap, resident } from './memory.ts'
 import { Asker } from './requests.ts'
 
 const MAIN = fileURLToPath(new URL('./broker-main.ts', import.meta.url))
-const RUNTIME = ['--import', import.meta.resolve('tsx')]
 
 /** Of the product's own configuration. */
-export interface BrokerConfig {
-  readonly lingerMs?: number
-  readonly residencyIdleMs?: number
-}
+export type BrokerConfig = Pick<
+  BrokerOptions,
+  'lingerMs' | 'policies' | 'streamGraceMs' | 'residencyIdleMs' | 'quietMs'
+>
 
 export interface BrokerSettings extends BrokerConfig {
   readonly dataDir: string
@@ -34,8 +35,8 @@ export interface BrokerReady {
 export type BrokerRequests = {
   counts(): BrokerCounts
   stats(): { residentTopics: number; reclaimed: number }
-  /** Collects garbage. */
-  collect(): void
+  /** Has V8 collect all it can, which takes milliseconds to seconds. */
+  collect(): Heap
 }
 
 /** What the broker has given to LevelDB since it started. Commits are synced writes of the journal. */
@@ -54,13 +55,14 @@ export class BrokerProcess {
   startMs = 0
   private port = 0
   private child: ChildProcess | null = null
+  private asker: Asker<BrokerRequests> | null = null
 
   private constructor(dataDir: string) {
     this.dataDir = dataDir
   }
 
   static async start(config: BrokerConfig = {}): Promise<BrokerProcess> {
-    const broker = new BrokerProcess(await mkdtemp(join(tmpdir(), 'litetopic-bench-')))
+    const broker = new BrokerProcess(await temporaryDirectory())
     try {
       await broker.spawn(config)
     } catch (error) {
@@ -70,17 +72,22 @@ export class BrokerProcess {
     return broker
   }
 
+  get pid(): number {
+    return this.running.pid ?? 0
+  }
+
   counts(): Promise<BrokerCounts> {
     return this.ask('counts')
   }
 
   ask<N extends keyof BrokerRequests>(name: N): Promise<Awaited<ReturnType<BrokerRequests[N]>>> {
-    return new Asker<BrokerRequests>(this.running).ask(name)
+    if (this.asker === null) throw new Error('the broker has not been started')
+    return this.asker.ask(name)
   }
 
   /** Memory that no file backs: heaps, buffers and stacks. */
   anonBytes(): number {
-    return anonBytes(this.running.pid ?? 0)
+    return resident(this.pid).anonBytes
   }
 
   /** Bytes that it has caused to be written to disk since it started, as Linux counts them; 0 elsewhere. */
@@ -123,7 +130,7 @@ export class BrokerProcess {
   /** Stops it and removes its data. */
   async stop(): Promise<void> {
     await this.shutDown()
-    await rm(this.dataDir, { recursive: true, force: true })
+    await removeDirectory(this.dataDir)
   }
 
   private get running(): ChildProcess {
@@ -135,30 +142,11 @@ export class BrokerProcess {
     const settings: BrokerSettings = { ...config, dataDir: this.dataDir, port: this.port }
     const { child, first } = await startChild<BrokerReady>(MAIN, [JSON.stringify(settings)], ['--expose-gc'])
     this.child = child
+    this.asker = new Asker(child)
     this.url = first.url
     this.port = first.port
     this.startMs = first.startMs
   }
-}
-
-/** Starts a program of the suite in a process of its own. Resolves with the first message it sends; rejects if it ends before. */
-export async function startChild<T>(
-  file: string,
-  args: readonly string[],
-  nodeOptions: readonly string[] = [],
-): Promise<{ child: ChildProcess; first: T }> {
-  const child = fork(file, args, { execArgv: [...RUNTIME, ...nodeOptions] })
-  const ended = once(child, 'exit').then(([code]) => {
-    throw new Error(`${file} ended with code ${code} before it was ready`)
-  })
-  const [first] = await Promise.race([once(child, 'message'), ended])
-  ended.catch(() => undefined)
-  return { child, first: first as T }
-}
-
-/** RssAnon of a process on Linux; 0 elsewhere. */
-function anonBytes(pid: number): number {
-  return found(`/proc/${pid}/status`, /^RssAnon:\s+(\d+) kB$/m) * 1024
 }
 
 /** The number in a file; 0 if it is not there. */

@@ -3,10 +3,7 @@
  * fsync, then acknowledges them and hands the same bytes to the reader. No decoding, no topics, no table.
  */
 
-import { mkdtemp, rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { LIMITS } from '../protocol/index.ts'
 import { openLevel } from '../storage/leveldb/level-handle.ts'
@@ -14,11 +11,11 @@ import type { FloorSizes } from './floor.ts'
 
 const sizes = JSON.parse(process.argv[2] ?? '{}') as FloorSizes
 const { messages, messageBytes, commitBytes, ackBytes, deliveries, deliveryBytes } = sizes
+const directory = process.argv[3] ?? ''
 
-const dir = await mkdtemp(join(tmpdir(), 'litetopic-floor-'))
 // As the product opens its journal.
 const options = { writeBufferBytes: 16 * 1024 * 1024, cacheBytes: 1024 * 1024, compression: false }
-const db = await openLevel(dir, options)
+const db = await openLevel(directory, options)
 const server = new WebSocketServer({ host: '127.0.0.1', port: 0, perMessageDeflate: false })
 const gathered: Buffer[] = []
 let publisher: WebSocket | null = null
@@ -44,7 +41,6 @@ process.once('SIGTERM', async () => {
   for (const socket of server.clients) socket.terminate()
   server.close()
   await db.close()
-  await rm(dir, { recursive: true, force: true })
   process.exit(0)
 })
 process.send?.((server.address() as AddressInfo).port)

@@ -8,7 +8,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { WebSocket } from 'ws'
 import { LIMITS } from '../protocol/index.ts'
-import { startChild } from './broker-process.ts'
+import { removeDirectory, startChild, temporaryDirectory } from './child.ts'
 import { Histogram, round } from './histogram.ts'
 import { type Context, type Figures, figureAt, figuresAt, type Scenario } from './scenario.ts'
 import { measureTokens, seriesByTopics, tokensPerTopic, topicCounts } from './tokens.ts'
@@ -60,7 +60,8 @@ async function measureFloor(product: Figures, topics: number, { progress }: Cont
   const tokens = figureAt(product, 'tokens')
   const commits = figureAt(product, 'traffic', 'commits')
   progress(`${topics} topics: ${commits} commits of ${sizes.commitBytes} bytes`)
-  const { child, first: port } = await startChild<number>(SERVER, [JSON.stringify(sizes)])
+  const directory = await temporaryDirectory()
+  const { child, first: port } = await startChild<number>(SERVER, [JSON.stringify(sizes), directory])
   const run = new FloorRun(sizes, child, port)
   try {
     await run.connect()
@@ -82,6 +83,7 @@ async function measureFloor(product: Figures, topics: number, { progress }: Cont
     }
   } finally {
     await run.close()
+    await removeDirectory(directory)
   }
 }
 

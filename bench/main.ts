@@ -3,6 +3,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { endOnSignals, endSuite, isEnding } from './child.ts'
 import { fanout } from './fanout.ts'
 import { floor } from './floor.ts'
 import { large } from './large.ts'
@@ -84,10 +85,11 @@ function write(report: Report, { scenarios, json, directory }: Options): void {
   writeFileSync(join(directory, 'index.html'), page(report, plots, REPORT_JSON))
 }
 
+endOnSignals()
 try {
   process.exitCode = await main()
 } catch (error) {
-  console.error(error instanceof Error ? error.stack : error)
-  // Whatever a run that failed has left open must not keep it alive. Brokers end with this process.
-  process.exit(1)
+  if (!isEnding()) console.error(error instanceof Error ? error.stack : error)
+  // Whatever a run that failed has left open must not keep it alive.
+  await endSuite(1)
 }

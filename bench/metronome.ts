@@ -3,7 +3,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { startChild } from './broker-process.ts'
+import { startChild } from './child.ts'
 import type { Percentiles } from './histogram.ts'
 
 const MAIN = fileURLToPath(new URL('./metronome-main.ts', import.meta.url))

@@ -1,0 +1,37 @@
+/** Memory of a process: what it holds, and what only V8 has not given back yet. */
+
+import { readFileSync } from 'node:fs'
+
+/** Of V8, after a full collection. */
+export interface Heap {
+  readonly heapBytes: number
+  /** Buffers, which are outside of V8's heap but belong to it. */
+  readonly externalBytes: number
+}
+
+/** Has V8 collect all it can: twice, because what the first finds dead may hold others. Needs `--expose-gc`. */
+export function collected(): Heap {
+  if (globalThis.gc === undefined) throw new Error('the process was started without --expose-gc')
+  globalThis.gc()
+  globalThis.gc()
+  const { heapUsed, external } = process.memoryUsage()
+  return { heapBytes: heapUsed, externalBytes: external }
+}
+
+/** As Linux tells it; zeros elsewhere. */
+export interface Resident {
+  readonly rssBytes: number
+  /** What no file backs: heaps, buffers and stacks. */
+  readonly anonBytes: number
+}
+
+export function resident(pid: number): Resident {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+    const bytes = (name: string): number =>
+      Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1] ?? 0) * 1024
+    return { rssBytes: bytes('VmRSS'), anonBytes: bytes('RssAnon') }
+  } catch {
+    return { rssBytes: 0, anonBytes: 0 }
+  }
+}
