@@ -38,7 +38,10 @@ const startMs = performance.now() - startedMs
 
 const requests: BrokerRequests = {
   counts: () => counts,
-  stats: () => ({ residentTopics: broker.stats().residentTopics, reclaimed: broker.stats().reclaimed }),
+  stats: () => {
+    const { residentTopics, attachments, reclaimed } = broker.stats()
+    return { residentTopics, attachments, reclaimed }
+  },
   collect: collected,
 }
 answerParent(requests)

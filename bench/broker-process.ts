@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { BrokerOptions } from '../broker/index.ts'
 import { removeDirectory, startChild, temporaryDirectory } from './child.ts'
@@ -12,6 +13,7 @@ import { type Heap, resident } from './memory.ts'
 import { Asker } from './requests.ts'
 
 const MAIN = fileURLToPath(new URL('./broker-main.ts', import.meta.url))
+const POLL_MS = 20
 
 /** Of the product's own configuration. */
 export type BrokerConfig = Pick<
@@ -32,9 +34,15 @@ export interface BrokerReady {
   readonly startMs: number
 }
 
+export interface BrokerStats {
+  readonly residentTopics: number
+  readonly attachments: number
+  readonly reclaimed: number
+}
+
 export type BrokerRequests = {
   counts(): BrokerCounts
-  stats(): { residentTopics: number; reclaimed: number }
+  stats(): BrokerStats
   /** Has V8 collect all it can, which takes milliseconds to seconds. */
   collect(): Heap
 }
@@ -53,6 +61,8 @@ export class BrokerProcess {
   url = ''
   /** Of the last start; see BrokerReady. */
   startMs = 0
+  /** Of the last start: from starting the process until it listened. */
+  processStartMs = 0
   private port = 0
   private child: ChildProcess | null = null
   private asker: Asker<BrokerRequests> | null = null
@@ -133,6 +143,11 @@ export class BrokerProcess {
     await removeDirectory(this.dataDir)
   }
 
+  /** Resolves when the broker's figures are so. */
+  async until(isSo: (stats: BrokerStats) => boolean): Promise<void> {
+    while (!isSo(await this.ask('stats'))) await sleep(POLL_MS)
+  }
+
   private get running(): ChildProcess {
     if (this.child === null) throw new Error('the broker has not been started')
     return this.child
@@ -140,12 +155,14 @@ export class BrokerProcess {
 
   private async spawn(config: BrokerConfig): Promise<void> {
     const settings: BrokerSettings = { ...config, dataDir: this.dataDir, port: this.port }
+    const startedMs = performance.now()
     const { child, first } = await startChild<BrokerReady>(MAIN, [JSON.stringify(settings)], ['--expose-gc'])
     this.child = child
     this.asker = new Asker(child)
     this.url = first.url
     this.port = first.port
     this.startMs = first.startMs
+    this.processStartMs = performance.now() - startedMs
   }
 }
 

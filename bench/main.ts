@@ -8,6 +8,7 @@ import { fanout } from './fanout.ts'
 import { floor } from './floor.ts'
 import { large } from './large.ts'
 import { latency } from './latency.ts'
+import { million } from './million.ts'
 import { page } from './page.ts'
 import { machine, place, type Report, type Run, table, versions } from './report.ts'
 import { resume } from './resume.ts'
@@ -15,7 +16,7 @@ import type { Context, Params, Scenario } from './scenario.ts'
 import { tokens } from './tokens.ts'
 
 /** In the order in which `all` runs them; later ones may use what earlier ones measured. */
-const SCENARIOS: readonly Scenario[] = [tokens, floor, latency, fanout, resume, large]
+const SCENARIOS: readonly Scenario[] = [tokens, floor, latency, fanout, resume, large, million]
 
 const REPORT_JSON = 'bench.json'
 

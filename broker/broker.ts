@@ -68,6 +68,7 @@ export interface BrokerOptions {
 /** While no store is open. */
 const NO_CORE: CoreStats = {
   residentTopics: 0,
+  attachments: 0,
   journalFullness: 0,
   uncommittedBytes: 0,
   reclaimed: 0,
@@ -81,7 +82,7 @@ export interface Broker {
   readonly host: string
   readonly port: number
   readonly dataDir: string | null
-  /** Topics in memory, connections, how full the journal is (1 is full), and whether the store takes writes now. */
+  /** Topics in memory, sessions and connections, how full the journal is (1 is full), and whether the store takes writes now. */
   stats(): CoreStats & { readonly connections: number }
   /**
    * Refuses new work with SHUTTING_DOWN, tells clients when to come back, answers what is under way, stores it, and closes.

@@ -38,6 +38,8 @@ export interface CoreOptions {
 
 export interface CoreStats {
   readonly residentTopics: number
+  /** Sessions of all connections, those that only look too. */
+  readonly attachments: number
   /** 1 is full. */
   readonly journalFullness: number
   /** What waits to be durable. */
@@ -155,6 +157,7 @@ export class Core {
     )
     return {
       residentTopics: registry.size,
+      attachments: this.operations.attachments,
       journalFullness: shard.log.fullness,
       uncommittedBytes: shard.log.uncommittedBytes,
       reclaimed: this.reclaimer.reclaimed,

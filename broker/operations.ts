@@ -48,6 +48,8 @@ export class Operations {
   private readonly context: Context
   private readonly reclaimer: Reclaimer
   private readonly fetches: Fetches
+  /** Attached now. */
+  attachments = 0
 
   constructor(context: Context, reclaimer: Reclaimer) {
     this.context = context
@@ -108,6 +110,7 @@ export class Operations {
   detach(attachment: Attachment): void {
     if (attachment.detached) return
     attachment.detached = true
+    this.attachments--
     for (const subscription of attachment.subscriptions ?? []) subscription.close(null)
     for (const upload of attachment.uploads ?? []) upload.leave()
     attachment.topic.remove(attachment)
@@ -274,6 +277,7 @@ export class Operations {
     const attachment = new Attachment(client, handle, topic, { producerId, observe, fence, scopes })
     enter(scopes, 'attachments')
     topic.add(attachment, this.context.clock.monotonicMs())
+    this.attachments++
     const slot = producerId === null ? -1 : findSlot(topic.state, producerId)
     if (slot >= 0 && (topic.state.producers?.[slot]?.sequence ?? -1) >= 0 && !attachment.isFenced) {
       topic.noteWrite(attachment)

@@ -13,7 +13,7 @@ import { tagErrors } from './tags.ts'
 
 const execute = promisify(execFile)
 const MAIN = fileURLToPath(new URL('../../bench/main.ts', import.meta.url))
-const SCENARIOS = ['tokens', 'floor', 'latency', 'fanout', 'resume', 'large']
+const SCENARIOS = ['tokens', 'floor', 'latency', 'fanout', 'resume', 'large', 'million']
 
 function bench(...args: string[]): Promise<{ stdout: string; stderr: string }> {
   return execute(process.execPath, ['--import', 'tsx', MAIN, ...args])
@@ -98,6 +98,20 @@ describe('a tiny run of all', () => {
     expect(at('deliveredMs', 'p50')).toBeGreaterThan(0)
     expect(at('memory', 'peakAnonBytes')).toBeGreaterThanOrEqual(at('memory', 'beforeAnonBytes'))
     for (const name of ['tokenAloneMs', 'tokenBesideMs']) expect(at(name, 'p50')).toBeGreaterThan(0)
+  })
+
+  it('million: every step of the way, each of them measured', () => {
+    const at = (...path: string[]) => figureAt(resultsOf('million'), 'byTopics', '500', ...path)
+    expect(at('topics')).toBe(500)
+    expect(at('tokens', 'tokens')).toBe(1500)
+    for (const step of ['create', 'attach', 'read', 'open', 'resume', 'reclaim', 'reclaimAttached']) {
+      expect({ step, rate: at(step, 'topicsPerSecond') }).toEqual({ step, rate: expect.any(Number) })
+      expect(at(step, 'topicsPerSecond')).toBeGreaterThan(0)
+    }
+    for (const name of ['startMs', 'fewStartMs']) expect(at('start', name)).toBeGreaterThan(0)
+    expect(at('kill', 'back', 'topicsPerSecond')).toBeGreaterThan(0)
+    expect(at('tokens', 'deliveryMs', 'p99')).toBeGreaterThanOrEqual(at('tokens', 'deliveryMs', 'p50'))
+    expect(at('dormant', 'diskBytesPerTopic')).toBeGreaterThan(0)
   })
 
   describe('its page', () => {
