@@ -51,7 +51,7 @@ export async function description(context: Context, topic: Topic, isResident: bo
   const { clock } = context
   return {
     ...summary(context, state, isResident),
-    attachments: topic.attachments.size,
+    attachments: topic.attachments.length,
     streams: [...(state.openStreams?.values() ?? [])].map((stream) =>
       streamInfo(stream, topic.isLive(stream.streamId)),
     ),

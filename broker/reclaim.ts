@@ -149,7 +149,7 @@ export class Reclaimer {
       return
     }
     if (topic.retainAtMs <= now) this.retain(topic)
-    if (topic.attachments.size === 0 && !topic.busy && this.idleUntil(topic) <= now && this.leave(topic)) return
+    if (topic.attachments.length === 0 && !topic.busy && this.idleUntil(topic) <= now && this.leave(topic)) return
     this.schedule(topic)
   }
 
@@ -209,7 +209,7 @@ export class Reclaimer {
   private schedule(topic: Topic): void {
     if (this.stopped) return
     let at = topic.holders === 0 ? topic.lingerUntilMs : this.readersUntil(topic)
-    if (topic.attachments.size === 0) {
+    if (topic.attachments.length === 0) {
       const now = this.context.clock.monotonicMs()
       const idle = this.idleUntil(topic)
       at = Math.min(at, idle > now ? idle : now + AT_WORK_MS)

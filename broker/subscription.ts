@@ -4,7 +4,7 @@
  */
 
 import { asLitetopicError, BatchReader, ByteReader, DELIVER_LIVE, LitetopicError } from '../protocol/index.ts'
-import { type Shard, SLAB_BYTES } from '../storage/index.ts'
+import { type Shard, SLAB_BYTES, without } from '../storage/index.ts'
 import { leave } from './admission.ts'
 import type { Client } from './client.ts'
 import { coalesce } from './coalesce.ts'
@@ -89,9 +89,7 @@ export class Subscription implements Reader {
     this.live = false
     leave(this.attachment.scopes, 'subscriptions')
     this.attachment.subscriptions?.delete(this)
-    const { subscriptions } = this.topic
-    const at = subscriptions.indexOf(this)
-    if (at >= 0) subscriptions.splice(at, 1)
+    this.topic.subscriptions = without(this.topic.subscriptions, this)
     if (error !== null) this.client.endSubscription(this.id, error)
     this.onClose()
   }

@@ -6,7 +6,8 @@
 import { LIMITS, LitetopicError } from '../protocol/index.ts'
 import { addEffects } from './effects.ts'
 import type { TopicPolicy } from './operations.ts'
-import { changeBytes, type TopicState } from './topic-state.ts'
+import { EMPTY, extended } from './short-list.ts'
+import { changeBytes, type ProducerState, type TopicState } from './topic-state.ts'
 
 /** Records were appended: `position` is where their batch lies, `slot` the producer's or -1. */
 export function applyAppend(
@@ -23,9 +24,16 @@ export function applyAppend(
   state.nextOffset = base + count
   if (timeMs > state.lastAppendMs) state.lastAppendMs = timeMs
   changeBytes(state, size)
-  state.tail.push(position)
+  state.tail = extended(state.tail, position)
   state.tailBytes += size
   if (slot >= 0) applySequence(state, slot, sequence, base, timeMs)
+}
+
+/** Gives a producer a slot. */
+export function putProducer(state: TopicState, slot: number, producer: ProducerState): void {
+  let producers: readonly (ProducerState | null)[] = state.producers ?? EMPTY
+  while (producers.length < slot) producers = extended(producers, null)
+  state.producers = slot < producers.length ? producers.with(slot, producer) : extended(producers, producer)
 }
 
 /** What the records of a batch change besides the log. */
@@ -42,9 +50,7 @@ export function applyEffects(
 }
 
 export function applyProducer(state: TopicState, slot: number, id: string, epoch: number, timeMs: number): void {
-  state.producers ??= []
-  while (state.producers.length < slot) state.producers.push(null)
-  state.producers[slot] = { id, epoch, sequence: -1, lastUsedMs: timeMs, bases: [] }
+  putProducer(state, slot, { id, epoch, sequence: -1, lastUsedMs: timeMs, bases: [] })
 }
 
 export function applySequence(state: TopicState, slot: number, sequence: number, base: number, timeMs: number): void {
@@ -53,8 +59,12 @@ export function applySequence(state: TopicState, slot: number, sequence: number,
   if (sequence !== producer.sequence + 1) broken(`the sequences of a producer of ${state.name} have no gap`)
   producer.sequence = sequence
   producer.lastUsedMs = timeMs
-  if (producer.bases.length >= LIMITS.appendsInFlight) producer.bases.shift()
-  producer.bases.push(base)
+  const { bases } = producer
+  if (bases.length < LIMITS.appendsInFlight) producer.bases = extended(bases, base)
+  else {
+    bases.shift()
+    bases.push(base)
+  }
 }
 
 export function applyTrim(state: TopicState, firstOffset: number, freedBytes: number): void {

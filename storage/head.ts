@@ -4,17 +4,11 @@
  */
 
 import { LitetopicError, pack, unpack } from '../protocol/index.ts'
+import { putProducer } from './apply.ts'
 import { headKey } from './keys.ts'
 import type { TopicExtra, TopicPolicy } from './operations.ts'
 import { seal, unseal } from './seal.ts'
-import {
-  countsOf,
-  type ProducerState,
-  type StreamState,
-  type TableCounts,
-  TopicState,
-  topicExtra,
-} from './topic-state.ts'
+import { countsOf, type StreamState, type TableCounts, TopicState, topicExtra } from './topic-state.ts'
 
 export const HEAD_FORMAT = 1
 export const FLAG = { closed: 1, tableUsed: 2, openStreams: 4 } as const
@@ -169,10 +163,7 @@ function packProducers(state: TopicState): PackedProducer[] | null {
 
 function unpackProducer(state: TopicState, packed: PackedProducer): void {
   const [slot, id, epoch, sequence, lastUsedMs, bases] = packed
-  state.producers ??= []
-  const producers: (ProducerState | null)[] = state.producers
-  while (producers.length < slot) producers.push(null)
-  producers[slot] = { id, epoch, sequence, lastUsedMs, bases }
+  putProducer(state, slot, { id, epoch, sequence, lastUsedMs, bases })
 }
 
 function packStreams(state: TopicState): PackedStream[] | null {

@@ -12,6 +12,7 @@ export { type Parts, recentUpload, type StoredUpload } from './parts.ts'
 export { SEAL_BYTES } from './seal.ts'
 export { Shard } from './shard.ts'
 export type { ShardListener } from './shard-listener.ts'
+export { EMPTY, extended, without } from './short-list.ts'
 export { SLAB_BYTES } from './slabs.ts'
 export type {
   Durability,

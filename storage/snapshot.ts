@@ -18,6 +18,7 @@ import {
 } from './keys.ts'
 import { commitMark } from './parts.ts'
 import { seal } from './seal.ts'
+import { EMPTY } from './short-list.ts'
 import type { Slabs } from './slabs.ts'
 import type { TableChange } from './store.ts'
 import { copyBatches } from './tail.ts'
@@ -84,7 +85,7 @@ export function takeSnapshot(state: TopicState, slabs: Slabs, asOf: AsOf, linger
 /** The table has the snapshot: what it holds is no longer needed in memory. */
 export function settle(snapshot: Snapshot): void {
   const { state } = snapshot
-  state.tail.splice(0, snapshot.batches)
+  state.tail = snapshot.batches === state.tail.length ? EMPTY : state.tail.slice(snapshot.batches)
   state.tailBytes -= snapshot.tailBytes
   state.flushingBytes = 0
   state.flushedTo = snapshot.flushedTo

@@ -8,6 +8,7 @@
 import type { ContextOp, DataInfo, StreamInfo } from '../protocol/index.ts'
 import type { Counter } from './counter.ts'
 import type { TopicExtra, TopicPolicy } from './operations.ts'
+import { EMPTY } from './short-list.ts'
 
 /** Epochs are commit number times this, plus the index of the creation within the commit. */
 export const EPOCHS_PER_COMMIT = 4096
@@ -99,7 +100,7 @@ export class TopicState {
   fence = 0
   /** Id of the producer that holds the fence, and alone may write; null while nobody does. */
   fenceHolder: string | null = null
-  producers: (ProducerState | null)[] | null = null
+  producers: readonly (ProducerState | null)[] | null = null
   /** Streams that have not ended, by id. */
   openStreams: Map<string, StreamState> | null = null
 
@@ -108,7 +109,7 @@ export class TopicState {
 
   inline: Uint8Array | null = null
   /** Positions of the batches from flushedTo on. */
-  tail: number[] = []
+  tail: readonly number[] = EMPTY
   tailBytes = 0
   /** Bytes of the tail that a flush under way covers. */
   flushingBytes = 0
