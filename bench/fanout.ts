@@ -5,6 +5,8 @@
 
 import { type Broker, connect } from '../client/index.ts'
 import { BrokerProcess } from './broker-process.ts'
+import { cpuMs } from './cpu.ts'
+import { round } from './histogram.ts'
 import { Metronome } from './metronome.ts'
 import { type Context, type Figures, figureAt, figuresAt, type Outcome, type Scenario, ticking } from './scenario.ts'
 import { inBatches, TokenReaders } from './token-load.ts'
@@ -56,6 +58,7 @@ function series({ results }: Outcome, ...path: readonly string[]): [number, numb
 
 async function measureFanout(count: number, seconds: number, context: Context): Promise<Figures> {
   const broker = await BrokerProcess.start()
+  const emptyBytes = broker.anonBytes()
   const traffic = new Traffic()
   let brokers: Broker[] = []
   let metronome: Metronome | null = null
@@ -68,7 +71,10 @@ async function measureFanout(count: number, seconds: number, context: Context): 
       readers.add(await reader.session('fan/0', { observe: true }))
       return reader
     })
+    const pids = { broker: broker.pid, readers: process.pid }
+    const connectedBytes = broker.anonBytes()
     traffic.reset()
+    const cpuBefore = Object.values(pids).map(cpuMs)
     const beganMs = (await metronome.go(seconds * PER_SECOND)) - performance.timeOrigin
     const delivery = readers.time(1, (_, index) => beganMs + (index * 1000) / PER_SECOND)
     const beside = await ticking(
@@ -81,6 +87,7 @@ async function measureFanout(count: number, seconds: number, context: Context): 
       },
     )
     const elapsed = (performance.now() - beganMs) / 1000
+    const [brokerMs = 0, readersMs = 0] = Object.values(pids).map((pid, i) => cpuMs(pid) - (cpuBefore[i] ?? 0))
     readers.check(beside.written)
     return {
       framesPerSecond: Math.round(traffic.receivedMessages / elapsed),
@@ -88,6 +95,12 @@ async function measureFanout(count: number, seconds: number, context: Context): 
       tokens: beside.written,
       deliveryMs: delivery.percentiles(),
       bystanderMs: beside.deliveryMs,
+      cpuCores: { broker: round(brokerMs / elapsed / 1000), readers: round(readersMs / elapsed / 1000) },
+      cpuMicrosPerFrame: {
+        broker: round((brokerMs * 1000) / traffic.receivedMessages),
+        readers: round((readersMs * 1000) / traffic.receivedMessages),
+      },
+      brokerBytesPerReader: Math.round((connectedBytes - emptyBytes) / count),
       brokerAnonBytes: broker.anonBytes(),
     }
   } finally {

@@ -14,6 +14,24 @@ export interface NoticeFacts {
   readonly reason?: string | null
 }
 
+/** A message that many clients are sent alike. */
+export interface SharedMessage {
+  readonly bytes: Uint8Array
+  /** What a transport made of it for the first of them. */
+  wire: Uint8Array | null
+}
+
+/** Batches back to back that many readers are sent alike. */
+export interface SharedBatches {
+  readonly flags: number
+  readonly bytes: Uint8Array
+  /** Where each begins, and where the last one ends. */
+  readonly starts: readonly number[]
+  readonly size: number
+  /** What a transport made of them, by the number of the subscription, for the first reader that has it. */
+  readonly encoded: Map<number, SharedMessage>
+}
+
 export interface Client {
   /** Who it is, once access is configured; written into what it appends. */
   readonly principal: string | undefined
@@ -27,6 +45,8 @@ export interface Client {
   refuse(handle: number, producerEpoch: number, sequence: number, error: LitetopicError): void
   /** Sends the batch in `bytes[from, to)`, which it copies at once. */
   deliver(subscription: number, flags: number, bytes: Uint8Array, from: number, to: number): void
+  /** Sends all of the batches. */
+  deliverShared(subscription: number, batches: SharedBatches): void
   endSubscription(subscription: number, error: LitetopicError): void
   notice(handle: number, event: NoticeEvent, facts: NoticeFacts): void
   /** It may send so many more parts of an upload; 0 takes grants back. */

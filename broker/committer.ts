@@ -41,7 +41,11 @@ export class AppendItem implements CommitItem {
     if (attachment !== null && !attachment.detached) {
       attachment.client.ack(attachment.handle, this.producerEpoch, this.sequence, this.base)
     }
-    const { subscriptions } = topic
+    const { subscriptions, crowd } = topic
+    if (crowd !== null) {
+      crowd.offer(this.position, this.size, this.base, this.next)
+      return
+    }
     for (let i = subscriptions.length - 1; i >= 0; i--) {
       subscriptions[i]?.offer(this.position, this.size, this.base, this.next)
     }

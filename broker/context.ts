@@ -5,6 +5,7 @@ import type { Shard } from '../storage/index.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import { CallbackItem } from './committer.ts'
+import type { Crowds } from './crowd.ts'
 import { type EffectivePolicy, effectivePolicy, type PolicyTable } from './policy.ts'
 import type { Registry } from './registry.ts'
 import type { Scopes } from './scopes.ts'
@@ -23,6 +24,7 @@ export interface Context {
   readonly policies: PolicyTable
   readonly scopes: Scopes
   readonly uploads: Uploads
+  readonly crowds: Crowds
   /** After a writer's connection dropped, how long its streams wait before they are lost. */
   readonly streamGraceMs: number
   /** How long a resident topic that nobody uses stays in memory. */

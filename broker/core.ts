@@ -9,6 +9,7 @@ import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import type { Context } from './context.ts'
 import { copyOut } from './copy-out.ts'
+import { Crowds } from './crowd.ts'
 import { countedPrefixes, type LimitTable } from './limits.ts'
 import { Operations } from './operations.ts'
 import { effectivePolicy, type PolicyTable } from './policy.ts'
@@ -104,6 +105,7 @@ export class Core {
       steadyWallMs: () => clock.monotonicMs() + aheadMs,
       registry,
       uploads: new Uploads({ shard, registry, clock, maxMessageBytes, report }),
+      crowds: new Crowds((position) => shard.slabAt(position), report),
       policies,
       scopes: new Scopes(limits, clock, usage.watched),
       streamGraceMs: options.streamGraceMs ?? LIMITS.streamGraceMs,

@@ -3,5 +3,5 @@
 export { type Broker, type BrokerOptions, type PolicyOptions, startBroker } from './broker.ts'
 export { type Clock, systemClock } from './clock.ts'
 export type { ConnectionLimits, LimitOptions, PrefixLimits, TopicLimits } from './limits.ts'
-export type { Socket } from './ws/connection.ts'
 export type { Transport } from './ws/hub.ts'
+export type { Socket } from './ws/socket.ts'

@@ -19,7 +19,7 @@ import {
   type RequestType,
   type UP,
 } from '../protocol/index.ts'
-import { extended, findStream, type ProducerState } from '../storage/index.ts'
+import { findStream, type ProducerState } from '../storage/index.ts'
 import { admitAttachment, admitSubscription, admitTopic, enter, forgetTurns, leave } from './admission.ts'
 import { append } from './append.ts'
 import type { Client } from './client.ts'
@@ -180,7 +180,7 @@ export class Operations {
       this.context.shard,
     )
     enter(attachment.scopes, 'subscriptions')
-    topic.subscriptions = extended(topic.subscriptions, subscription)
+    topic.addReader(subscription, this.context.crowds)
     attachment.subscriptions ??= new Set()
     attachment.subscriptions.add(subscription)
     const { firstOffset, committedTo } = topic.state

@@ -4,11 +4,12 @@
  */
 
 import { asLitetopicError, BatchReader, ByteReader, DELIVER_LIVE, LitetopicError } from '../protocol/index.ts'
-import { type Shard, SLAB_BYTES, without } from '../storage/index.ts'
+import { type Shard, SLAB_BYTES } from '../storage/index.ts'
 import { leave } from './admission.ts'
 import type { Client } from './client.ts'
 import { coalesce } from './coalesce.ts'
 import type { CommitItem } from './commit-item.ts'
+import type { Block } from './crowd.ts'
 import { endedError } from './outcomes.ts'
 import type { Attachment, Reader, Topic } from './topic.ts'
 
@@ -23,7 +24,7 @@ export class Subscription implements Reader {
   private credit: number
   private readonly raw: boolean
   private readonly shard: Shard<CommitItem>
-  /** Caught up: the committer delivers. */
+  /** Caught up: the committer delivers, or the crowd in its turn. */
   private live = false
   private pumping = false
   /** Its client tells when the socket has room. */
@@ -69,6 +70,32 @@ export class Subscription implements Reader {
     this.credit -= size
   }
 
+  /** Its turn among the readers of its topic: delivers what it has not got of the block, if it stands there and can take it. */
+  serve(block: Block): void {
+    const { position } = this
+    if (!this.live || position >= block.next) return
+    const index = position === block.base ? 0 : block.indexOf(position)
+    if (index < 0 || this.credit < block.size || this.client.clogged) {
+      this.live = false
+      this.pump()
+      return
+    }
+    const from = block.starts[index] as number
+    if (index === 0) this.client.deliverShared(this.id, block)
+    else
+      for (let i = index; i < block.starts.length; i++) {
+        this.client.deliver(
+          this.id,
+          block.flags,
+          block.bytes,
+          block.starts[i] as number,
+          block.starts[i + 1] ?? block.size,
+        )
+      }
+    this.position = block.next
+    this.credit -= block.size - from
+  }
+
   /** The reader can take more. */
   grant(bytes: number, maxBytes: number): void {
     this.credit = Math.min(this.credit + bytes, maxBytes)
@@ -89,7 +116,7 @@ export class Subscription implements Reader {
     this.live = false
     leave(this.attachment.scopes, 'subscriptions')
     this.attachment.subscriptions?.delete(this)
-    this.topic.subscriptions = without(this.topic.subscriptions, this)
+    this.topic.removeReader(this)
     if (error !== null) this.client.endSubscription(this.id, error)
     this.onClose()
   }

@@ -6,10 +6,11 @@
 import { LitetopicError } from '../protocol/index.ts'
 import { EMPTY, extended, type TopicState, without } from '../storage/index.ts'
 import type { Client } from './client.ts'
+import { CROWD_READERS, Crowd, type CrowdReader, type Crowds } from './crowd.ts'
 import type { Scope } from './scopes.ts'
 
 /** A subscription, as the topic sees it. */
-export interface Reader {
+export interface Reader extends CrowdReader {
   /** A batch at the end of the topic was committed. */
   offer(position: number, size: number, base: number, next: number): void
   /** Ends it; with an error, the reader is told why. */
@@ -82,6 +83,8 @@ export class Topic {
   private writing = 0
   /** All subscriptions, live ones and those that catch up. */
   subscriptions: readonly Reader[] = EMPTY
+  /** Delivers to them while they are many. */
+  crowd: Crowd | null = null
   /** Writers of open streams that are connected, by stream id. */
   writers: Map<string, Attachment> | null = null
   /** Operations that wait for one that waits for the table; null when none does. */
@@ -143,6 +146,16 @@ export class Topic {
     if (attachment.observe) return
     this.holders--
     if (attachment.wrote) this.writing--
+  }
+
+  addReader(reader: Reader, crowds: Crowds): void {
+    this.subscriptions = extended(this.subscriptions, reader)
+    if (this.subscriptions.length > CROWD_READERS) this.crowd ??= new Crowd(crowds, this.subscriptions)
+  }
+
+  removeReader(reader: Reader): void {
+    this.subscriptions = without(this.subscriptions, reader)
+    if (this.subscriptions.length <= CROWD_READERS) this.crowd = null
   }
 
   noteWrite(attachment: Attachment): void {

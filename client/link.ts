@@ -43,6 +43,9 @@ const CLIENT_NAME = 'litetopic-ts'
 /** More than the head of an append frame takes. */
 const APPEND_FRAME_BYTES = 16
 
+/** What is packed begins with so much room and grows to that of a full message: most connections never fill one. */
+const OUT_BYTES = 1024
+
 /** Asks for an answer, any answer: browsers cannot ping. No request and no subscription has these numbers. */
 export const PROBE_REQUEST = 0xffff_ffff
 const PROBE: UpFrame = [UP.unsubscribe, PROBE_REQUEST, LIMITS.subscriptionsPerConnection - 1]
@@ -51,7 +54,7 @@ export class Link {
   private readonly events: LinkEvents
   private readonly clock: Clock
   private readonly socket: Socket
-  private readonly out = new ByteWriter(LIMITS.clientMessageBytes * 2)
+  private readonly out = new ByteWriter(OUT_BYTES)
   /** Where the open append frame begins in `out`, or -1. */
   private appendFrom = -1
   private welcomed = false

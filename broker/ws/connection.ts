@@ -1,6 +1,6 @@
 /**
- * One WebSocket as a client of the broker: frames in, decoded and handed to the dispatcher; frames out, gathered while
- * the loop runs and sent as few messages. Acknowledgements and deliveries are packed into one frame each.
+ * One WebSocket as a client of the broker: frames in, decoded and handed to the dispatcher; what the broker tells it,
+ * encoded and handed to what is outgoing. Reads nothing more while the journal, the socket or what waits speak against it.
  */
 
 import {
@@ -16,34 +16,15 @@ import {
   type ReplyOf,
   UP,
   type UpFrame,
-  writeAckEntry,
 } from '../../protocol/index.ts'
-import type { Client, NoticeEvent, NoticeFacts } from '../client.ts'
+import type { Client, NoticeEvent, NoticeFacts, SharedBatches } from '../client.ts'
 import { CLOSE, closeCode } from './close-codes.ts'
-import { PackedFrame } from './packed-frame.ts'
-
-/** A packed frame, and a message, are sent at about this size. */
-const SEND_BYTES = 512 * 1024
-
-/** A frame as large as this is a message of its own, and not copied into one. */
-const OWN_MESSAGE_BYTES = 64 * 1024
+import { Outgoing, type OutgoingOwner } from './outgoing.ts'
+import { encodeShared } from './shared.ts'
+import type { Socket } from './socket.ts'
 
 /** Frames that write to the journal. */
 const PUBLISHING = new Set<number>([UP.attach, UP.append, UP.openStream, UP.stop, UP.trim, UP.policy, UP.delete])
-
-/** What is needed of a WebSocket, which a transport accepts; those of `ws` have it. */
-export interface Socket {
-  binaryType: string
-  readonly bufferedAmount: number
-  on(event: 'message', listener: (data: Buffer, isBinary: boolean) => void): unknown
-  on(event: 'pong' | 'close' | 'error', listener: () => void): unknown
-  send(message: Uint8Array, done: () => void): void
-  ping(): void
-  pause(): void
-  resume(): void
-  close(code: number): void
-  terminate(): void
-}
 
 export interface ConnectionOwner {
   /** The connection has something to send when the loop turns. */
@@ -65,23 +46,15 @@ export interface ConnectionOwner {
   resumed(connection: Connection): void
 }
 
-export class Connection implements Client {
+export class Connection implements Client, OutgoingOwner {
   principal: string | undefined = undefined
   greeted = false
   /** Heard from since the last ping. */
   alive = true
   private readonly socket: Socket
   private readonly owner: ConnectionOwner
-  private queue: Uint8Array[] = []
-  private readonly acks = new PackedFrame(DOWN.ack)
-  private readonly deliveries = new PackedFrame(DOWN.deliver)
-  private queuedBytes = 0
-  private dirty = false
+  private readonly outgoing: Outgoing
   private closing = false
-  private waiting: (() => void)[] = []
-  /** To be called when the socket has taken what is queued; and all that were not called yet. */
-  private takers: (() => void)[] = []
-  private readonly untaken = new Set<() => void>()
   private paused = false
   /** What came while the journal had no room: it is not even begun with, as its records would take memory a second time. */
   private deferred: UpFrame[] = []
@@ -90,45 +63,50 @@ export class Connection implements Client {
   /** Operations that wait, and their bytes. */
   private inFlight = 0
   private inFlightBytes = 0
-  /** Of what it holds unsent, what its owner was told. */
-  private toldBytes = 0
-  private gone = false
   /** What the socket held at the last ping. */
   private stalledBytes = 0
 
   constructor(socket: Socket, owner: ConnectionOwner) {
     this.socket = socket
     this.owner = owner
+    this.outgoing = new Outgoing(socket, this)
     socket.binaryType = 'nodebuffer'
     socket.on('message', (data, isBinary) => this.receive(data, isBinary))
     socket.on('pong', () => {
       this.alive = true
     })
     socket.on('close', () => {
-      this.closing = this.gone = true
+      this.closing = true
       this.deferred = []
-      this.tellHeld()
       owner.closed(this)
-      this.tellTaken([...this.untaken])
+      this.outgoing.end()
     })
     // A broken socket is followed by its close; ws itself answers what violates the WebSocket protocol.
     socket.on('error', () => undefined)
   }
 
   get clogged(): boolean {
-    const { unsentBytes } = this
-    return unsentBytes > LIMITS.socketBufferBytes || (unsentBytes > LIMITS.unsentShareBytes && this.owner.congested)
+    return this.outgoing.clogged
   }
 
-  /** Gathered, or handed to the socket, which has not taken it yet. */
-  private get unsentBytes(): number {
-    return this.socket.bufferedAmount + this.queuedBytes + this.deliveries.out.length
+  get congested(): boolean {
+    return this.owner.congested
+  }
+
+  held(bytes: number): void {
+    this.owner.held(bytes)
+  }
+
+  gathered(): void {
+    this.owner.markDirty(this)
+  }
+
+  unloaded(): void {
+    if (this.paused) this.goOn()
   }
 
   send(frame: DownFrame): void {
-    if (this.closing) return
-    this.sealPacked()
-    this.push(encodeFrame(frame))
+    if (!this.closing) this.outgoing.frame(encodeFrame(frame))
   }
 
   /** Answers a request; with LIMIT_EXCEEDED if the answer is too large for a message. */
@@ -140,20 +118,13 @@ export class Connection implements Client {
       this.fail(request, new LitetopicError('LIMIT_EXCEEDED', 'the answer is too large for a message', details))
       return
     }
-    this.sealPacked()
-    this.push(frame)
+    this.outgoing.frame(frame)
   }
 
   /** Answers a request, and calls `taken` once when the socket has taken the answer, or never will. */
   transfer(request: number, value: ReplyOf<typeof UP.fetch>, taken: () => void): void {
-    this.untaken.add(taken)
-    if (this.closing) {
-      this.tellTaken([taken])
-      return
-    }
-    this.takers.push(taken)
-    this.sealPacked()
-    this.push(encodeFetched(request, value))
+    if (this.closing) taken()
+    else this.outgoing.transfer(encodeFetched(request, value), taken)
   }
 
   grantParts(handle: number, uploadId: string, parts: number): void {
@@ -193,9 +164,7 @@ export class Connection implements Client {
   }
 
   ack(handle: number, producerEpoch: number, sequence: number, base: number): void {
-    if (this.closing) return
-    writeAckEntry(this.acks.out, handle, producerEpoch, sequence, base)
-    this.touch()
+    if (!this.closing) this.outgoing.ack(handle, producerEpoch, sequence, base)
   }
 
   refuse(handle: number, producerEpoch: number, sequence: number, error: LitetopicError): void {
@@ -204,13 +173,11 @@ export class Connection implements Client {
   }
 
   deliver(subscription: number, flags: number, bytes: Uint8Array, from: number, to: number): void {
-    if (this.closing) return
-    const { out } = this.deliveries
-    out.varint(subscription)
-    out.varint(flags)
-    out.slice(bytes, from, to)
-    if (out.length > SEND_BYTES) this.sealPacked()
-    this.touch()
+    if (!this.closing) this.outgoing.deliver(subscription, flags, bytes, from, to)
+  }
+
+  deliverShared(subscription: number, batches: SharedBatches): void {
+    if (!this.closing) this.outgoing.share(encodeShared(subscription, batches))
   }
 
   endSubscription(subscription: number, error: LitetopicError): void {
@@ -223,7 +190,7 @@ export class Connection implements Client {
   }
 
   whenUnclogged(resume: () => void): void {
-    this.waiting.push(resume)
+    this.outgoing.whenUnclogged(resume)
   }
 
   /** Answers a request, or with request 0 says something about the connection, and closes it if the code says so. */
@@ -233,33 +200,14 @@ export class Connection implements Client {
     if (closes) this.close(closeCode(error))
   }
 
-  /** Sends what is gathered, in messages of about SEND_BYTES. */
+  /** Sends what is gathered. */
   flush(): void {
-    this.dirty = false
-    this.sealPacked()
-    const { queue, takers } = this
-    this.queue = []
-    this.takers = []
-    this.queuedBytes = 0
-    let first = 0
-    let bytes = 0
-    for (let i = 0; i < queue.length; i++) {
-      const frame = queue[i] as Uint8Array
-      bytes += frame.length
-      const following = queue[i + 1]?.length ?? Number.POSITIVE_INFINITY
-      const isAlone = Math.max(frame.length, following) >= OWN_MESSAGE_BYTES
-      if (bytes + following <= SEND_BYTES && !isAlone) continue
-      const message = i === first ? frame : Buffer.concat(queue.slice(first, i + 1), bytes)
-      this.transmit(message, i + 1 === queue.length ? takers : [])
-      first = i + 1
-      bytes = 0
-    }
+    this.outgoing.flush()
   }
 
   /** Cuts a silent peer off. One that is paused cannot be heard: it is cut off if it does not take what it is sent. */
   ping(): void {
-    this.acks.shrink()
-    this.deliveries.shrink()
+    this.outgoing.shrink()
     const held = this.socket.bufferedAmount
     const isStuck = this.paused ? this.clogged && held >= this.stalledBytes && this.stalledBytes > 0 : !this.alive
     this.stalledBytes = held
@@ -334,50 +282,6 @@ export class Connection implements Client {
   private get mustWait(): boolean {
     if ((this.publishes && this.owner.overloaded) || this.clogged) return true
     return this.inFlight > LIMITS.requestsInFlight || this.inFlightBytes > LIMITS.uncommittedBytes
-  }
-
-  private push(frame: Uint8Array): void {
-    this.queue.push(frame)
-    this.queuedBytes += frame.length
-    this.touch()
-  }
-
-  private tellHeld(): void {
-    const bytes = this.gone ? 0 : this.unsentBytes
-    this.owner.held(bytes - this.toldBytes)
-    this.toldBytes = bytes
-  }
-
-  private touch(): void {
-    this.tellHeld()
-    if (this.dirty) return
-    this.dirty = true
-    this.owner.markDirty(this)
-  }
-
-  private sealPacked(): void {
-    for (const packed of [this.acks, this.deliveries]) {
-      if (packed.empty) continue
-      const frame = packed.seal()
-      this.queue.push(frame)
-      this.queuedBytes += frame.length
-    }
-  }
-
-  private tellTaken(takers: readonly (() => void)[]): void {
-    for (const taken of takers) if (this.untaken.delete(taken)) taken()
-  }
-
-  private transmit(message: Uint8Array, takers: readonly (() => void)[]): void {
-    this.socket.send(message, () => {
-      this.tellTaken(takers)
-      this.tellHeld()
-      if (this.paused) this.goOn()
-      if (this.waiting.length === 0 || this.clogged) return
-      const waiting = this.waiting
-      this.waiting = []
-      for (const resume of waiting) resume()
-    })
   }
 }
 

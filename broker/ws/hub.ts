@@ -4,8 +4,9 @@ import { DOWN, LIMITS, LitetopicError, type UpFrame } from '../../protocol/index
 import type { Clock } from '../clock.ts'
 import type { Core } from '../core.ts'
 import type { Operations } from '../operations.ts'
-import { Connection, type ConnectionOwner, type Socket } from './connection.ts'
+import { Connection, type ConnectionOwner } from './connection.ts'
 import { Peer } from './dispatch.ts'
+import type { Socket } from './socket.ts'
 
 /** Where connections come from: the WebSocket server of server.ts, unless another one is given. */
 export interface Transport {

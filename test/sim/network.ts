@@ -329,6 +329,7 @@ function brokerSocket(line: Line): BrokerSocket {
       if (event === 'close') broker.onClose = () => tell()
     },
     send: (message, done) => line.send(broker, message, done),
+    share: ({ bytes }, done) => line.send(broker, bytes, done),
     ping: () => line.ping(),
     pause: () => broker.pause(),
     resume: () => broker.resume(),
