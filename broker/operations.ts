@@ -10,34 +10,32 @@ import {
   checkPrefix,
   checkTopicName,
   type FromInfo,
-  formatCursor,
   LIMITS,
   LitetopicError,
   type PolicyInfo,
-  parseCursor,
   type ReplyOf,
   type RequestType,
   type UP,
 } from '../protocol/index.ts'
-import { findStream, type ProducerState } from '../storage/index.ts'
-import { admitAttachment, admitSubscription, admitTopic, enter, forgetTurns, leave } from './admission.ts'
+import { findStream } from '../storage/index.ts'
+import { admitSubscription, enter } from './admission.ts'
 import { append } from './append.ts'
+import { type Attaching, Attachments } from './attach.ts'
 import type { Client } from './client.ts'
 import { CallbackItem } from './committer.ts'
 import { allCommitted, type Context, policyOf, whenTrue } from './context.ts'
 import { checkpoints, contextEntries, description, list } from './describe.ts'
-import { releaseFence, takeFence, tellFenced } from './fencing.ts'
+import { releaseFence, tellFenced } from './fencing.ts'
 import { type Fetched, Fetches, type FetchRequest } from './fetch.ts'
-import { endedError, judgeCursor } from './outcomes.ts'
-import { lingerInfo, policyInfo, storedPolicy } from './policy.ts'
+import { missing, recreated } from './outcomes.ts'
+import { policyInfo, storedPolicy } from './policy.ts'
 import { positionOf } from './positions.ts'
-import { findSlot } from './producers.ts'
 import type { Reclaimer } from './reclaim.ts'
 import { type ResumeRequest, resume } from './resume.ts'
 import { streamInfo } from './stream-state.ts'
-import { adoptStreams, type OpenRequest, openStream, stopStreams } from './streams.ts'
+import { type OpenRequest, openStream, stopStreams } from './streams.ts'
 import { Subscription } from './subscription.ts'
-import { Attachment, type Topic } from './topic.ts'
+import type { Attachment, Topic } from './topic.ts'
 import { type TrimRequest, trim } from './trim.ts'
 import type { PartFrame } from './upload.ts'
 import type { UploadRequest } from './uploads.ts'
@@ -48,44 +46,23 @@ export class Operations {
   private readonly context: Context
   private readonly reclaimer: Reclaimer
   private readonly fetches: Fetches
-  /** Attached now. */
-  attachments = 0
+  private readonly attached: Attachments
 
   constructor(context: Context, reclaimer: Reclaimer) {
     this.context = context
     this.reclaimer = reclaimer
     this.fetches = new Fetches(context)
+    this.attached = new Attachments(context, reclaimer)
   }
 
-  /**
-   * Attaches the client to a topic and creates it if it may. The attachment is there at once if the topic is resident or
-   * new; `reply` comes when a creation is durable. Rejects with BAD_CURSOR, OFFSET_BEYOND_END, DIVERGED, BAD_NAME, NOT_FOUND, GONE, RECREATED or LIMIT_EXCEEDED.
-   */
-  async attach(
-    client: Client,
-    handle: number,
-    name: string,
-    options: AttachOptions,
-  ): Promise<{ attachment: Attachment; reply: Promise<ReplyOf<typeof UP.attach>> }> {
-    checkTopicName(name)
-    if (options.producer !== undefined) checkId(options.producer, 'producer id')
-    if (options.exclusive === true && (options.producer === undefined || options.observe === true)) {
-      throw new LitetopicError('BAD_REQUEST', `to take topic ${name} for itself, an attachment must be able to write`)
-    }
-    const policy = storedPolicy(options.policy)
-    return this.withTopic(name, (found) => {
-      const { registry, shard, clock, scopes } = this.context
-      const mayCreate = options.create !== false && options.observe !== true && options.epoch === undefined
-      if (found === null && !mayCreate) throw missing(name, options)
-      if (found !== null && (options.epoch ?? found.state.epoch) !== found.state.epoch) throw recreated(found)
-      if (found !== null && options.cursor !== undefined) checkShared(this.context, found, options.cursor)
-      const bounds = scopes.of(client, found ?? name)
-      admitAttachment(bounds)
-      if (found === null) admitTopic(bounds)
-      const topic = found ?? registry.add(shard.create(name, clock.wallMs(), policy, null, client.principal ?? null))
-      const attachment = this.attachTo(topic, client, handle, options)
-      return { attachment, reply: this.attachReply(attachment, found === null) }
-    })
+  /** How many attachments there are. */
+  get attachments(): number {
+    return this.attached.count
+  }
+
+  /** Attaches the client to a topic, and creates it if it may; see `Attachments.attach`. */
+  attach(client: Client, handle: number, name: string, options: AttachOptions, attaching: Attaching): void {
+    this.attached.attach(client, handle, name, options, attaching)
   }
 
   /** To be called behind the reply to an attach: tells who comes back that it has been shut out meanwhile. */
@@ -108,15 +85,7 @@ export class Operations {
 
   /** Ends the attachment, its subscriptions, and its part in uploads. */
   detach(attachment: Attachment): void {
-    if (attachment.detached) return
-    attachment.detached = true
-    this.attachments--
-    for (const subscription of attachment.subscriptions ?? []) subscription.close(null)
-    for (const upload of attachment.uploads ?? []) upload.leave()
-    attachment.topic.remove(attachment)
-    leave(attachment.scopes, 'attachments')
-    forgetTurns(attachment)
-    this.reclaimer.detached(attachment)
+    this.attached.detach(attachment)
   }
 
   append(attachment: Attachment, entry: AppendEntry, bytes: Uint8Array): void {
@@ -229,7 +198,7 @@ export class Operations {
   async describe(name: string): Reply<typeof UP.describe> {
     const isResident = this.context.registry.get(checkTopicName(name)) !== undefined
     return this.withTopic(name, (topic) => {
-      if (topic === null) throw missing(name, {})
+      if (topic === null) throw missing(name, false)
       return description(this.context, topic, isResident)
     })
   }
@@ -252,71 +221,17 @@ export class Operations {
     })
   }
 
-  /**
-   * Calls `use` with the topic of that name made resident, or with null. What happens while the table is asked is seen:
-   * the topic may be created, deleted or dormant again by then. So `use` must decide before it waits for anything.
-   */
-  private async withTopic<T>(name: string, use: (topic: Topic | null) => T | Promise<T>): Promise<T> {
-    const { registry } = this.context
-    let topic = registry.get(name) ?? null
-    while (topic === null) {
-      const found = await registry.find(name)
-      topic = registry.get(name) ?? null
-      if (found === null) break
-    }
-    return use(topic)
-  }
-
-  private attachTo(topic: Topic, client: Client, handle: number, options: AttachOptions): Attachment {
-    const observe = options.observe === true
-    const producerId = observe ? null : (options.producer ?? null)
-    const scopes = this.context.scopes.of(client, topic)
-    // One that attaches again names the fence it had, and gets no other.
-    if (options.exclusive === true && options.fence === undefined) takeFence(this.context, topic, producerId ?? '')
-    const fence = options.fence ?? topic.state.fence
-    const attachment = new Attachment(client, handle, topic, { producerId, observe, fence, scopes })
-    enter(scopes, 'attachments')
-    topic.add(attachment, this.context.clock.monotonicMs())
-    this.attachments++
-    const slot = producerId === null ? -1 : findSlot(topic.state, producerId)
-    if (slot >= 0 && (topic.state.producers?.[slot]?.sequence ?? -1) >= 0 && !attachment.isFenced) {
-      topic.noteWrite(attachment)
-      adoptStreams(this.context, attachment, slot)
-    }
-    if (!observe) this.reclaimer.attached(topic)
-    return attachment
-  }
-
-  private attachReply(attachment: Attachment, created: boolean): Promise<ReplyOf<typeof UP.attach>> {
-    const { topic, producerId } = attachment
-    const { shard } = this.context
-    const known = (): ProducerState | null => {
-      const slot = producerId === null ? -1 : findSlot(topic.state, producerId)
-      const producer = slot < 0 ? null : (topic.state.producers?.[slot] ?? null)
-      return producer !== null && producer.sequence >= 0 ? producer : null
-    }
-    const answer = (): ReplyOf<typeof UP.attach> => {
-      const { state } = topic
-      const producer = known()
-      return {
-        epoch: state.epoch,
-        created,
-        firstOffset: state.firstOffset,
-        nextOffset: state.committedTo,
-        fence: attachment.fence,
-        cursor: formatCursor({ incarnation: shard.incarnation, epoch: state.epoch, next: state.committedTo }),
-        lingerMs: lingerInfo(policyOf(this.context, topic)),
-        producer: producer === null ? null : { producerEpoch: producer.epoch, sequence: producer.sequence },
-      }
-    }
-    const { state } = topic
-    const isCommitted = state.committedTo === state.nextOffset && topic.fencesUnderWay === 0
-    // When nothing can be written any more, all that is committed can still be read; but of a producer's last sequence it is
-    // not certain that it is stored.
-    const isReadable = shard.log.failure !== null && (shard.log.isSettled(state.epoch) || known() === null)
-    if (shard.isCreated(state) && (isCommitted || isReadable)) return Promise.resolve(answer())
+  /** Calls `use` with the topic of that name made resident, or with null. It must decide before it waits for anything. */
+  private withTopic<T>(name: string, use: (topic: Topic | null) => T | Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      shard.log.afterCommit(new CallbackItem(() => resolve(answer()), reject))
+      this.context.registry.whenFound(name, (failure, topic) => {
+        try {
+          if (failure !== null) throw failure
+          resolve(use(topic))
+        } catch (error) {
+          reject(error)
+        }
+      })
     })
   }
 }
@@ -324,26 +239,4 @@ export class Operations {
 function usable(topic: Topic): Topic {
   if (topic.ended !== null) throw topic.ended
   return topic
-}
-
-function missing(name: string, options: AttachOptions): LitetopicError {
-  if (options.epoch === undefined)
-    return new LitetopicError('NOT_FOUND', `topic ${name} does not exist`, { topic: name })
-  return new LitetopicError('GONE', `topic ${name} was deleted or reclaimed`, { topic: name, outcome: 'gone' })
-}
-
-/** Has this store all that the client was told is stored? What has been trimmed since it had. */
-function checkShared({ shard }: Context, topic: Topic, text: string): void {
-  const { outcome, commonOffset } = judgeCursor(topic.state, shard, parseCursor(text))
-  if (outcome === 'continued' || outcome === 'trimmed') return
-  throw endedError(topic, outcome, shard.incarnation, commonOffset)
-}
-
-function recreated(topic: Topic): LitetopicError {
-  const { name, state } = topic
-  return new LitetopicError('RECREATED', `topic ${name} was created anew since`, {
-    topic: name,
-    epoch: state.epoch,
-    outcome: 'recreated',
-  })
 }

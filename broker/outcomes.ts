@@ -40,6 +40,21 @@ export function beyondEnd(state: TopicState, offset: number): LitetopicError {
   )
 }
 
+/** There is no topic of that name; `wasThere`: the client knows one that there was. */
+export function missing(name: string, wasThere: boolean): LitetopicError {
+  if (!wasThere) return new LitetopicError('NOT_FOUND', `topic ${name} does not exist`, { topic: name })
+  return new LitetopicError('GONE', `topic ${name} was deleted or reclaimed`, { topic: name, outcome: 'gone' })
+}
+
+/** The client means an earlier topic of that name. */
+export function recreated({ name, state }: Topic): LitetopicError {
+  return new LitetopicError('RECREATED', `topic ${name} was created anew since`, {
+    topic: name,
+    epoch: state.epoch,
+    outcome: 'recreated',
+  })
+}
+
 /** The error that ends a reader which cannot go on, with what it needs to start anew. */
 export function endedError(
   topic: Topic,

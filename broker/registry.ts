@@ -1,15 +1,21 @@
 /** The resident topics by name. A topic is loaded once, whoever asks first, and leaves when nothing needs it. */
 
-import type { Shard, TopicState } from '../storage/index.ts'
+import { asLitetopicError, LIMITS, type LitetopicError } from '../protocol/index.ts'
+import type { Loaded, Shard, TopicState } from '../storage/index.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import { Topic } from './topic.ts'
+
+type Told = (error: LitetopicError | null, topic: Topic | null) => void
 
 export class Registry {
   private readonly shard: Shard<CommitItem>
   private readonly clock: Clock
   private readonly topics = new Map<string, Topic>()
-  private readonly loading = new Map<string, Promise<Topic | null>>()
+  /** Who waits for the topics that are being read, by name. */
+  private readonly waiting = new Map<string, Told[]>()
+  /** Names to be read together at the end of this turn of the loop. */
+  private wanted: string[] = []
   /** Told of each topic that has become resident. */
   onResident: (topic: Topic) => void = () => undefined
 
@@ -23,23 +29,58 @@ export class Registry {
     return this.topics.get(name)
   }
 
-  /** The topic, made resident if it exists. */
-  find(name: string): Topic | null | Promise<Topic | null> {
-    const topic = this.topics.get(name)
-    if (topic !== undefined) return topic
-    const known = this.loading.get(name)
-    if (known !== undefined) return known
-    const loading = this.shard
-      .load(name)
-      .then((state) => {
-        // A topic may have been created under the name while the table was read.
-        const present = this.topics.get(name)
-        if (present !== undefined) return present
-        return state === null || state.deleted ? null : this.add(state)
+  /** The topic, made resident if it exists. Rejects with STORE_CORRUPT or STORE_UNAVAILABLE. */
+  find(name: string): Promise<Topic | null> {
+    return new Promise((resolve, reject) => {
+      this.whenFound(name, (error, topic) => {
+        if (error === null) resolve(topic)
+        else reject(error)
       })
-      .finally(() => this.loading.delete(name))
-    this.loading.set(name, loading)
-    return loading
+    })
+  }
+
+  /**
+   * Tells of the topic, made resident if it exists: at once if it is resident, else when it has been read, together with all that
+   * are asked for in the same turn of the loop. Who is told must decide before it waits for anything.
+   */
+  whenFound(name: string, told: Told): void {
+    const topic = this.topics.get(name)
+    if (topic !== undefined) {
+      told(null, topic)
+      return
+    }
+    const others = this.waiting.get(name)
+    if (others !== undefined) {
+      others.push(told)
+      return
+    }
+    this.waiting.set(name, [told])
+    if (this.wanted.push(name) === 1) queueMicrotask(() => this.readWanted())
+    else if (this.wanted.length === LIMITS.loadTopics) this.readWanted()
+  }
+
+  private readWanted(): void {
+    const names = this.wanted
+    if (names.length === 0) return
+    this.wanted = []
+    this.shard.loadAll(names).then(
+      (all) => {
+        for (const [i, loaded] of all.entries()) this.loaded(names[i] as string, loaded)
+      },
+      (error: unknown) => {
+        for (const name of names) this.loaded(name, asLitetopicError(error))
+      },
+    )
+  }
+
+  private loaded(name: string, loaded: Loaded): void {
+    const waiting = this.waiting.get(name) ?? []
+    this.waiting.delete(name)
+    const error = loaded instanceof Error ? loaded : null
+    // A topic may have been created under the name while the table was read.
+    if (loaded !== null && !(loaded instanceof Error) && !loaded.deleted && !this.topics.has(name)) this.add(loaded)
+    // The first one may create it for the next.
+    for (const told of waiting) told(error, this.topics.get(name) ?? null)
   }
 
   add(state: TopicState): Topic {

@@ -86,6 +86,8 @@ export const LIMITS = {
   inlineTailBytes: 384,
   /** Topics flushed in one table write. */
   flushTopics: 256,
+  /** Topics brought into memory by one read. */
+  loadTopics: 256,
   /** Table bytes in one write of the flusher. */
   flushBytes: MiB,
   /** Copying a store: what is read and written at once; and how long a running broker rests before the next piece. */

@@ -12,9 +12,10 @@ import { isLazy } from './graves.ts'
 import { chunkRange, indexRange, numberInKey, openStreamsKey } from './keys.ts'
 import { LazyState } from './lazy-state.ts'
 import { listTopics } from './listing.ts'
+import { type Loaded, Loader } from './loader.ts'
 import type { TopicPolicy } from './operations.ts'
 import { Parts } from './parts.ts'
-import { loadHead, replay } from './recovery.ts'
+import { replay } from './recovery.ts'
 import { unseal } from './seal.ts'
 import { type ShardListener, silentListener } from './shard-listener.ts'
 import { Slabs } from './slabs.ts'
@@ -38,6 +39,7 @@ export class Shard<Item> {
   private readonly slabs: Slabs
   private readonly flusher: Flusher
   private readonly garbage: Garbage
+  private readonly loader: Loader
   private info: StoreInfo
   private readonly listener: ShardListener<Item>
   /** What there is of topics and bytes. */
@@ -71,6 +73,7 @@ export class Shard<Item> {
       flushFailed: (error) => listener.flushFailed(error),
       stopped: (error) => this.fail(error),
     })
+    this.loader = new Loader(watched.table, this.flusher, this.log as CommitLog<unknown>)
     this.log.onDirty = (state) => this.flusher.add(state, state.dirtySince)
   }
 
@@ -139,14 +142,18 @@ export class Shard<Item> {
    * STORE_UNAVAILABLE when nothing can be written any more and it is not certain that the topic's deletion is stored.
    */
   async load(name: string): Promise<TopicState | null> {
-    const known = this.flusher.find(name)
-    const state = await (known === undefined ? this.loadStored(name) : isLazy(known) ? known.load() : known)
-    if (state === null || state.deleted) {
-      if (this.flusher.graves.has(name) && this.log.failure !== null) throw this.log.failure
-      return null
+    const [loaded = null] = await this.loadAll([name])
+    if (loaded instanceof Error) throw loaded
+    return loaded
+  }
+
+  /** The same for many, in their order; each fails by itself. */
+  async loadAll(names: readonly string[]): Promise<Loaded[]> {
+    const all = await this.loader.load(names)
+    for (const loaded of all) {
+      if (loaded !== null && !(loaded instanceof Error) && needsClearing(loaded)) this.garbage.trim(loaded)
     }
-    if (needsClearing(state)) this.garbage.trim(state)
-    return state
+    return all
   }
 
   /** A new topic, in memory and in the commit that gathers now. The caller has made sure that the name is free. */
@@ -372,14 +379,6 @@ export class Shard<Item> {
     void this.flusher.stop()
     void this.garbage.stop()
     this.listener.broken(error)
-  }
-
-  private loadStored(name: string): Promise<TopicState | null> {
-    const { graves } = this.flusher
-    return graves.reading(async () => {
-      const head = await loadHead(this.store.table, name)
-      return head === null || graves.isDead(head.state.epoch) ? null : head.state
-    })
   }
 }
 

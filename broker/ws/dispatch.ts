@@ -19,11 +19,9 @@ import type { Subscription } from '../subscription.ts'
 import type { Attachment } from '../topic.ts'
 import { tooManyParts } from '../upload.ts'
 import type { Connection } from './connection.ts'
+import { Arrival, Handles, REQUEST_BYTES } from './handles.ts'
 import { helloMisplaced, inUse, unknownHandle, wrongVersion } from './refusals.ts'
 import { type Welcome, welcomeFrame } from './welcome.ts'
-
-/** Frames for a handle whose attach is under way wait in its list, in order. */
-type Handle = Attachment | (() => void)[]
 
 /** A subscription whose number is taken, from its frame on; there is none yet while its position is looked for. */
 interface Slot {
@@ -33,9 +31,6 @@ interface Slot {
   /** Unsubscribed before it began. */
   isOver: boolean
 }
-
-/** About what a request takes while it waits. */
-const REQUEST_BYTES = 256
 
 /** Frames that a broker takes until it is gone; of an append, each entry is refused by itself. */
 const ENDING: ReadonlySet<number> = new Set([UP.append, UP.credit, UP.detach, UP.unsubscribe])
@@ -48,10 +43,9 @@ export class Peer {
   /** Those that this connection uses, from its first request that needs them to its end. */
   private used: Operations | null = null
   private readonly welcome: Welcome
-  private readonly handles = new Map<number, Handle>()
+  private readonly handles: Handles
   private readonly subscriptions = new Map<number, Slot>()
   private readonly entry = newAppendEntry()
-  private closed = false
   /** Why nothing new is begun any more, or null. */
   private stopping: LitetopicError | null = null
 
@@ -59,6 +53,7 @@ export class Peer {
     this.connection = connection
     this.service = service
     this.welcome = welcome
+    this.handles = new Handles(connection, () => this.operations)
   }
 
   private get operations(): Operations {
@@ -80,7 +75,7 @@ export class Peer {
         this.hello(frame)
         return
       case UP.attach:
-        this.attach(frame)
+        this.handles.attach(frame)
         return
       case UP.detach:
         this.detach(frame)
@@ -108,9 +103,7 @@ export class Peer {
 
   /** The connection is gone. */
   close(): void {
-    this.closed = true
-    for (const handle of this.handles.values()) if (!Array.isArray(handle)) this.used?.detach(handle)
-    this.handles.clear()
+    this.handles.close()
     this.subscriptions.clear()
   }
 
@@ -121,34 +114,34 @@ export class Peer {
       case UP.openStream: {
         const [, , handle, producerEpoch, sequence, streamId, mode] = frame
         const open = { producerEpoch, sequence, streamId, mode }
-        this.withHandle(handle, request, (at) => this.answer(request, operations.openStream(at, open)))
+        this.handles.with(handle, request, (at) => this.answer(request, operations.openStream(at, open)))
         return
       }
       case UP.stop: {
         const [, , handle, streamId, { reason }] = frame
-        this.withHandle(handle, request, (at) => this.answer(request, operations.stop(at, streamId, reason ?? null)))
+        this.handles.with(handle, request, (at) => this.answer(request, operations.stop(at, streamId, reason ?? null)))
         return
       }
       case UP.trim: {
         const [, , handle, producerEpoch, sequence, before] = frame
         const trim = { producerEpoch, sequence, ...before }
-        this.withHandle(handle, request, (at) => this.answer(request, operations.trim(at, trim)))
+        this.handles.with(handle, request, (at) => this.answer(request, operations.trim(at, trim)))
         return
       }
       case UP.policy:
-        this.withHandle(frame[2], request, (at) => this.answer(request, operations.policy(at, frame[3])))
+        this.handles.with(frame[2], request, (at) => this.answer(request, operations.policy(at, frame[3])))
         return
       case UP.resume:
-        this.withHandle(frame[2], request, (at) => this.answer(request, operations.resume(at, frame[3])))
+        this.handles.with(frame[2], request, (at) => this.answer(request, operations.resume(at, frame[3])))
         return
       case UP.checkpoints:
-        this.withHandle(frame[2], request, (at) => this.answer(request, operations.checkpoints(at, frame[3])))
+        this.handles.with(frame[2], request, (at) => this.answer(request, operations.checkpoints(at, frame[3])))
         return
       case UP.context:
-        this.withHandle(frame[2], request, (at) => this.answer(request, operations.contextEntries(at, frame[3])))
+        this.handles.with(frame[2], request, (at) => this.answer(request, operations.contextEntries(at, frame[3])))
         return
       case UP.stream:
-        this.withHandle(frame[2], request, (at) => this.answer(request, operations.stream(at, frame[3])))
+        this.handles.with(frame[2], request, (at) => this.answer(request, operations.stream(at, frame[3])))
         return
       case UP.describe:
         this.answer(request, operations.describe(frame[2]))
@@ -157,16 +150,16 @@ export class Peer {
         this.answer(request, operations.list(frame[2], frame[3]))
         return
       case UP.upload:
-        this.withHandle(frame[2], request, (at) => this.upload(at, frame))
+        this.handles.with(frame[2], request, (at) => this.upload(at, frame))
         return
       case UP.part:
         this.part(frame)
         return
       case UP.abandon:
-        this.withHandle(frame[2], request, (at) => this.answer(request, operations.abandon(at, frame[3])))
+        this.handles.with(frame[2], request, (at) => this.answer(request, operations.abandon(at, frame[3])))
         return
       case UP.fetch:
-        this.withHandle(frame[2], request, (at) => this.fetch(at, frame))
+        this.handles.with(frame[2], request, (at) => this.fetch(at, frame))
         return
       case UP.delete:
         this.answer(request, operations.delete(frame[2], frame[3]))
@@ -182,57 +175,9 @@ export class Peer {
     this.connection.send(welcomeFrame(this.welcome))
   }
 
-  private attach(frame: Up<typeof UP.attach>): void {
-    const [, request, handle, name, options] = frame
-    const { operations } = this
-    const present = this.handles.get(handle)
-    if (Array.isArray(present)) {
-      // Perhaps a detach is waiting before it.
-      this.wait(present, REQUEST_BYTES, () => this.attach(frame))
-      return
-    }
-    if (present !== undefined) {
-      this.connection.fail(request, inUse('handle', handle))
-      return
-    }
-    const waiting: (() => void)[] = []
-    this.handles.set(handle, waiting)
-    const attaching = operations.attach(this.connection, handle, name, options)
-    // After a refused attach, what waits is refused behind it.
-    const failed = (): void => this.runAll(waiting)
-    const sent = (): void => {
-      const attachment = this.handles.get(handle)
-      if (attachment !== undefined && !Array.isArray(attachment)) this.operations.tellFenced(attachment)
-    }
-    this.answer(request, this.attached(handle, waiting, attaching), { sent, failed })
-  }
-
-  /** Puts the attachment in the place of the frames that wait for it, lets them go on, and gives the reply. */
-  private async attached(
-    handle: number,
-    waiting: (() => void)[],
-    attaching: ReturnType<Operations['attach']>,
-  ): Promise<unknown> {
-    const { attachment, reply } = await attaching.catch((error: unknown) => {
-      if (this.handles.get(handle) === waiting) this.handles.delete(handle)
-      throw error
-    })
-    if (this.closed) this.operations.detach(attachment)
-    else {
-      this.handles.set(handle, attachment)
-      this.runAll(waiting)
-    }
-    return reply.catch((error: unknown) => {
-      // The creation could not be stored.
-      this.operations.detach(attachment)
-      if (this.handles.get(handle) === attachment) this.handles.delete(handle)
-      throw error
-    })
-  }
-
   private detach([, request, handle]: Up<typeof UP.detach>): void {
-    this.withHandle(handle, request, (attachment) => {
-      this.handles.delete(handle)
+    this.handles.with(handle, request, (attachment) => {
+      this.handles.remove(handle)
       this.answer(request, this.operations.leave(attachment))
     })
   }
@@ -248,7 +193,7 @@ export class Peer {
       if (this.subscriptions.get(id) === slot) this.subscriptions.delete(id)
     }
     this.subscriptions.set(id, slot)
-    this.withHandle(
+    this.handles.with(
       handle,
       request,
       (attachment) => {
@@ -293,7 +238,7 @@ export class Peer {
   private part([, request, handle, uploadId, index, crc, bytes]: Up<typeof UP.part>): void {
     const found = this.handles.get(handle)
     if (found === undefined) this.connection.fail(request, unknownHandle(handle))
-    else if (Array.isArray(found)) this.connection.fail(request, tooManyParts(uploadId))
+    else if (found instanceof Arrival) this.connection.fail(request, tooManyParts(uploadId))
     else this.answer(request, this.operations.part(found, { uploadId, index, crc, bytes }))
   }
 
@@ -326,49 +271,22 @@ export class Peer {
       if (this.stopping !== null) {
         this.connection.refuse(entry.handle, entry.producerEpoch, entry.sequence, this.stopping)
       } else if (handle === undefined) this.refuseUnknown(entry)
-      else if (Array.isArray(handle)) this.appendLater(handle, { ...entry }, bytes)
+      else if (handle instanceof Arrival) this.appendLater(handle, { ...entry }, bytes)
       else this.operations.append(handle, entry, bytes)
     }
   }
 
-  private appendLater(waiting: (() => void)[], entry: AppendEntry, bytes: Uint8Array): void {
-    this.wait(waiting, entry.to - entry.from, () => {
+  private appendLater(arrival: Arrival, entry: AppendEntry, bytes: Uint8Array): void {
+    this.handles.wait(arrival, entry.to - entry.from, () => {
       const handle = this.handles.get(entry.handle)
       if (handle === undefined) this.refuseUnknown(entry)
-      else if (Array.isArray(handle)) this.appendLater(handle, entry, bytes)
+      else if (handle instanceof Arrival) this.appendLater(handle, entry, bytes)
       else this.operations.append(handle, entry, bytes)
     })
   }
 
   private refuseUnknown({ handle, producerEpoch, sequence }: AppendEntry): void {
     this.connection.refuse(handle, producerEpoch, sequence, unknownHandle(handle))
-  }
-
-  private withHandle(
-    handle: number,
-    request: number,
-    run: (attachment: Attachment) => void,
-    otherwise: () => void = () => undefined,
-  ): void {
-    const found = this.handles.get(handle)
-    if (found === undefined) {
-      otherwise()
-      this.connection.fail(request, unknownHandle(handle))
-    } else if (Array.isArray(found)) {
-      this.wait(found, REQUEST_BYTES, () => this.withHandle(handle, request, run, otherwise))
-    } else run(found)
-  }
-
-  private wait(waiting: (() => void)[], bytes: number, run: () => void): void {
-    this.connection.begun(bytes)
-    waiting.push(() => {
-      this.connection.ended(bytes)
-      run()
-    })
-  }
-
-  private runAll(waiting: (() => void)[]): void {
-    for (const run of waiting.splice(0)) run()
   }
 
   /** Answers a request when its reply is there, and then calls `sent` or `failed`. */

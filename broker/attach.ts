@@ -1,0 +1,220 @@
+/**
+ * Attaching clients to topics and detaching them. A client may attach a million topics at once, so nothing here makes a promise:
+ * who attaches is told.
+ */
+
+import {
+  type AttachOptions,
+  asLitetopicError,
+  checkId,
+  checkTopicName,
+  formatCursor,
+  LitetopicError,
+  parseCursor,
+  type ReplyOf,
+  type UP,
+} from '../protocol/index.ts'
+import type { ProducerState, TopicPolicy } from '../storage/index.ts'
+import { admitAttachment, admitTopic, enter, forgetTurns, leave } from './admission.ts'
+import type { Client } from './client.ts'
+import type { CommitItem } from './commit-item.ts'
+import { type Context, policyOf } from './context.ts'
+import { takeFence } from './fencing.ts'
+import { endedError, judgeCursor, missing, recreated } from './outcomes.ts'
+import { lingerInfo, storedPolicy } from './policy.ts'
+import { findSlot } from './producers.ts'
+import type { Reclaimer } from './reclaim.ts'
+import { adoptStreams } from './streams.ts'
+import { Attachment, type Topic } from './topic.ts'
+
+export type AttachReply = ReplyOf<typeof UP.attach>
+
+/** Who attaches: told of the attachment and then of the reply, or that it is refused, also in between. */
+export interface Attaching {
+  attached(attachment: Attachment): void
+  answered(reply: AttachReply): void
+  /** The attachment that it was told of, if any, is detached. */
+  refused(error: LitetopicError): void
+}
+
+export class Attachments {
+  private readonly context: Context
+  private readonly reclaimer: Reclaimer
+  /** How many there are. */
+  count = 0
+
+  constructor(context: Context, reclaimer: Reclaimer) {
+    this.context = context
+    this.reclaimer = reclaimer
+  }
+
+  /**
+   * Attaches the client to a topic and creates it if it may. The attachment is there at once if the topic is resident; the reply
+   * comes when a creation is durable. Refuses with BAD_CURSOR, OFFSET_BEYOND_END, DIVERGED, BAD_NAME, BAD_REQUEST, NOT_FOUND, GONE,
+   * RECREATED or LIMIT_EXCEEDED.
+   */
+  attach(client: Client, handle: number, name: string, options: AttachOptions, attaching: Attaching): void {
+    let policy: TopicPolicy | null
+    try {
+      checkOptions(name, options)
+      policy = storedPolicy(options.policy)
+    } catch (error) {
+      attaching.refused(asLitetopicError(error))
+      return
+    }
+    this.context.registry.whenFound(name, (failure, found) => {
+      let attachment: Attachment
+      try {
+        if (failure !== null) throw failure
+        const topic = found ?? this.create(client, name, options, policy)
+        if (found !== null) this.admit(client, found, options)
+        attachment = this.add(topic, client, handle, options)
+      } catch (error) {
+        attaching.refused(asLitetopicError(error))
+        return
+      }
+      attaching.attached(attachment)
+      this.answer(new Answer(this, this.context, attachment, found === null, attaching))
+    })
+  }
+
+  /** Ends the attachment, its subscriptions, and its part in uploads. */
+  detach(attachment: Attachment): void {
+    if (attachment.detached) return
+    attachment.detached = true
+    this.count--
+    for (const subscription of attachment.subscriptions ?? []) subscription.close(null)
+    for (const upload of attachment.uploads ?? []) upload.leave()
+    attachment.topic.remove(attachment)
+    leave(attachment.scopes, 'attachments')
+    forgetTurns(attachment)
+    this.reclaimer.detached(attachment)
+  }
+
+  private create(client: Client, name: string, options: AttachOptions, policy: TopicPolicy | null): Topic {
+    const { registry, shard, clock, scopes } = this.context
+    const { create, observe, epoch } = options
+    if (create === false || observe === true || epoch !== undefined) throw missing(name, epoch !== undefined)
+    const bounds = scopes.of(client, name)
+    admitAttachment(bounds)
+    admitTopic(bounds)
+    return registry.add(shard.create(name, clock.wallMs(), policy, null, client.principal ?? null))
+  }
+
+  private admit(client: Client, topic: Topic, { epoch, cursor }: AttachOptions): void {
+    if (epoch !== undefined && epoch !== topic.state.epoch) throw recreated(topic)
+    if (cursor !== undefined) checkShared(this.context, topic, cursor)
+    admitAttachment(this.context.scopes.of(client, topic))
+  }
+
+  private add(topic: Topic, client: Client, handle: number, options: AttachOptions): Attachment {
+    const { context } = this
+    const observe = options.observe === true
+    const producerId = observe ? null : (options.producer ?? null)
+    const scopes = context.scopes.of(client, topic)
+    // One that attaches again names the fence it had, and gets no other.
+    if (options.exclusive === true && options.fence === undefined) takeFence(context, topic, producerId ?? '')
+    const fence = options.fence ?? topic.state.fence
+    const attachment = new Attachment(client, handle, topic, { producerId, observe, fence, scopes })
+    enter(scopes, 'attachments')
+    topic.add(attachment, context.clock.monotonicMs())
+    this.count++
+    const slot = producerId === null ? -1 : findSlot(topic.state, producerId)
+    if (slot >= 0 && (topic.state.producers?.[slot]?.sequence ?? -1) >= 0 && !attachment.isFenced) {
+      topic.noteWrite(attachment)
+      adoptStreams(context, attachment, slot)
+    }
+    if (!observe) this.reclaimer.attached(topic)
+    return attachment
+  }
+
+  private answer(answer: Answer): void {
+    if (answer.isTrue) answer.committed()
+    else {
+      try {
+        this.context.shard.log.afterCommit(answer)
+      } catch (error) {
+        answer.failed(asLitetopicError(error))
+      }
+    }
+  }
+}
+
+/** The answer to an attach, which is given when what it tells is durable. */
+class Answer implements CommitItem {
+  private readonly attachments: Attachments
+  private readonly context: Context
+  private readonly attachment: Attachment
+  private readonly created: boolean
+  private readonly attaching: Attaching
+
+  constructor(
+    attachments: Attachments,
+    context: Context,
+    attachment: Attachment,
+    created: boolean,
+    attaching: Attaching,
+  ) {
+    this.attachments = attachments
+    this.context = context
+    this.attachment = attachment
+    this.created = created
+    this.attaching = attaching
+  }
+
+  /** Is all of it durable already? */
+  get isTrue(): boolean {
+    const { shard } = this.context
+    const { state, fencesUnderWay } = this.attachment.topic
+    const isCommitted = state.committedTo === state.nextOffset && fencesUnderWay === 0
+    // When nothing can be written any more, all that is committed can still be read; but of a producer's last sequence it is
+    // not certain that it is stored.
+    const isReadable = shard.log.failure !== null && (shard.log.isSettled(state.epoch) || this.producer === null)
+    return shard.isCreated(state) && (isCommitted || isReadable)
+  }
+
+  committed(): void {
+    const { attachment, context, producer } = this
+    const { state } = attachment.topic
+    const { incarnation } = context.shard
+    this.attaching.answered({
+      epoch: state.epoch,
+      created: this.created,
+      firstOffset: state.firstOffset,
+      nextOffset: state.committedTo,
+      fence: attachment.fence,
+      cursor: formatCursor({ incarnation, epoch: state.epoch, next: state.committedTo }),
+      lingerMs: lingerInfo(policyOf(context, attachment.topic)),
+      producer: producer === null ? null : { producerEpoch: producer.epoch, sequence: producer.sequence },
+    })
+  }
+
+  failed(error: LitetopicError): void {
+    this.attachments.detach(this.attachment)
+    this.attaching.refused(error)
+  }
+
+  /** What is known of the producer that attaches. */
+  private get producer(): ProducerState | null {
+    const { topic, producerId } = this.attachment
+    const slot = producerId === null ? -1 : findSlot(topic.state, producerId)
+    const producer = slot < 0 ? null : (topic.state.producers?.[slot] ?? null)
+    return producer !== null && producer.sequence >= 0 ? producer : null
+  }
+}
+
+/** Throws BAD_NAME or BAD_REQUEST. */
+function checkOptions(name: string, { producer, exclusive, observe }: AttachOptions): void {
+  checkTopicName(name)
+  if (producer !== undefined) checkId(producer, 'producer id')
+  if (exclusive === true && (producer === undefined || observe === true)) {
+    throw new LitetopicError('BAD_REQUEST', `to take topic ${name} for itself, an attachment must be able to write`)
+  }
+}
+
+/** Has this store all that the client was told is stored? What has been trimmed since it had. */
+function checkShared({ shard }: Context, topic: Topic, text: string): void {
+  const { outcome, commonOffset } = judgeCursor(topic.state, shard, parseCursor(text))
+  if (outcome === 'continued' || outcome === 'trimmed') return
+  throw endedError(topic, outcome, shard.incarnation, commonOffset)
+}
