@@ -8,14 +8,38 @@ import { loadHead } from './recovery.ts'
 import type { Table } from './store.ts'
 import type { TopicState } from './topic-state.ts'
 
-/** Topics after `after` that begin with `prefix`, without deleted ones; to be called within `reading`. Rejects with STORE_CORRUPT. */
+interface Page {
+  readonly states: TopicState[]
+  readonly more: boolean
+}
+
+/**
+ * Topics after `after` that begin with `prefix`, without deleted ones; to be called within `reading`. If there are more there is at
+ * least one, after which who asks can go on. Rejects with STORE_CORRUPT.
+ */
 export async function listTopics(
   table: Table,
   flusher: Flusher,
   prefix: string,
   after: string,
   limit: number,
-): Promise<{ states: TopicState[]; more: boolean }> {
+): Promise<Page> {
+  for (let from = after; ; ) {
+    const { states, more, last } = await pageOf(table, flusher, prefix, from, limit)
+    if (states.length > 0 || !more) return { states, more }
+    // All of them were deleted while the page was read.
+    from = last
+  }
+}
+
+/** The same, of which any number may have been deleted; `last` is where it ends. */
+async function pageOf(
+  table: Table,
+  flusher: Flusher,
+  prefix: string,
+  after: string,
+  limit: number,
+): Promise<Page & { last: string }> {
   const found = new Set(namesInMemory(flusher, prefix, after, limit + 1))
   const heads = new Map<string, TopicState>()
   for (let last = after; heads.size <= limit; ) {
@@ -32,12 +56,13 @@ export async function listTopics(
     if (page.length <= limit) break
   }
   const names = [...found].sort(byteOrder)
+  const page = names.slice(0, limit)
   const states: TopicState[] = []
-  for (const name of names.slice(0, limit)) {
+  for (const name of page) {
     const state = await stateOf(table, flusher, name, heads.get(name))
     if (state !== null && !state.deleted) states.push(state)
   }
-  return { states, more: names.length > limit }
+  return { states, more: names.length > limit, last: page.at(-1) ?? after }
 }
 
 async function stateOf(

@@ -3,7 +3,9 @@
 import { describe, expect, test } from 'vitest'
 import { UP } from '../../protocol/index.ts'
 import { message, TestBroker } from './brokers.ts'
+import { HeldStore } from './held-store.ts'
 import { codeOf, type Peer } from './peer.ts'
+import { eventually } from './virtual-clock.ts'
 
 async function pages(peer: Peer, prefix: string, limit: number): Promise<string[]> {
   const names: string[] = []
@@ -50,6 +52,20 @@ describe('listing', () => {
     await other.ask(UP.delete, 'z/2', null)
     const left = ['t/4', 't/5', 't/6', 't/8', 't/9', 'z/1', 'z/3', 'z/4']
     for (const limit of [1, 2, 3, 100]) expect([limit, await pages(other, '', limit)]).toEqual([limit, left])
+  })
+
+  test('can be gone on with when all topics of a page are deleted while it is read', async () => {
+    const store = await HeldStore.open()
+    const broker = await TestBroker.start({ store })
+    const [peer, other] = [await broker.peer(), await broker.peer()]
+    for (const [i, name] of ['a', 'b', 'c'].entries()) await peer.attach(name, {}, i)
+    store.hold()
+    const asked = other.ask(UP.list, '', { limit: 1 })
+    await eventually(() => store.waiting > 0)
+    await peer.ask(UP.delete, 'a', null)
+    store.release()
+    const { topics, more } = await asked
+    expect([topics.map(({ name }) => name), more]).toEqual([['b'], true])
   })
 
   test('shows what is committed, and after a kill the same', async () => {
