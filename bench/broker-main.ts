@@ -39,8 +39,8 @@ const startMs = performance.now() - startedMs
 const requests: BrokerRequests = {
   counts: () => counts,
   stats: () => {
-    const { residentTopics, attachments, reclaimed } = broker.stats()
-    return { residentTopics, attachments, reclaimed }
+    const { residentTopics, attachments, connections, reclaimed } = broker.stats()
+    return { residentTopics, attachments, connections, reclaimed }
   },
   collect: collected,
 }

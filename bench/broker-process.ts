@@ -37,6 +37,7 @@ export interface BrokerReady {
 export interface BrokerStats {
   readonly residentTopics: number
   readonly attachments: number
+  readonly connections: number
   readonly reclaimed: number
 }
 

@@ -4,23 +4,17 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { endOnSignals, endSuite, isEnding } from './child.ts'
-import { fanout } from './fanout.ts'
-import { floor } from './floor.ts'
-import { large } from './large.ts'
-import { latency } from './latency.ts'
-import { million } from './million.ts'
 import { page } from './page.ts'
 import { machine, place, type Report, type Run, table, versions } from './report.ts'
-import { resume } from './resume.ts'
 import type { Context, Params, Scenario } from './scenario.ts'
-import { tokens } from './tokens.ts'
+import { SCENARIOS } from './scenarios.ts'
 
-/** In the order in which `all` runs them; later ones may use what earlier ones measured. */
-const SCENARIOS: readonly Scenario[] = [tokens, floor, latency, fanout, resume, large, million]
+/** What `soak` takes as one of all, unless `--minutes` says otherwise: enough to see what grows. Alone it takes an hour. */
+const SOAK_MINUTES_OF_ALL = 15
 
 const REPORT_JSON = 'bench.json'
 
-const USAGE = `usage: npm run bench -- SCENARIO|all [--topics N] [--size tiny|full] [--json FILE] [--report DIR]
+const USAGE = `usage: npm run bench -- SCENARIO|all [--size tiny|full] [--topics N] [--minutes N] [--json FILE] [--report DIR]
 scenarios:
 ${SCENARIOS.map(({ name, summary }) => `  ${name.padEnd(8)} ${summary}`).join('\n')}`
 
@@ -33,7 +27,7 @@ interface Options extends Params {
 /** Null for anything that is not in the usage. */
 function readOptions(args: string[]): Options | null {
   const text = { type: 'string' } as const
-  const options = { topics: text, size: { ...text, default: 'full' }, json: text, report: text } as const
+  const options = { topics: text, minutes: text, size: { ...text, default: 'full' }, json: text, report: text } as const
   let parsed: ReturnType<typeof parseArgs<{ args: string[]; allowPositionals: true; options: typeof options }>>
   try {
     parsed = parseArgs({ args, allowPositionals: true, options })
@@ -46,8 +40,12 @@ function readOptions(args: string[]): Options | null {
   const topics = values.topics === undefined ? undefined : Number(values.topics)
   const topicsKnown = topics === undefined || (Number.isInteger(topics) && topics > 0 && topics <= 1_000_000)
   const { size, json, report: directory } = values
-  if (scenarios.length === 0 || positionals.length > 1 || !topicsKnown) return null
-  return size === 'tiny' || size === 'full' ? { scenarios, size, topics, json, directory } : null
+  const minutes = values.minutes === undefined ? undefined : Number(values.minutes)
+  const minutesKnown = minutes === undefined || (minutes > 0 && minutes <= 10_080)
+  if (scenarios.length === 0 || positionals.length > 1 || !topicsKnown || !minutesKnown) return null
+  if (size !== 'tiny' && size !== 'full') return null
+  const ofAll = name === 'all' && size === 'full' ? SOAK_MINUTES_OF_ALL : undefined
+  return { scenarios, size, topics, minutes: minutes ?? ofAll, json, directory }
 }
 
 async function main(): Promise<number> {
@@ -56,20 +54,21 @@ async function main(): Promise<number> {
     console.error(USAGE)
     return 2
   }
-  const { scenarios, size, topics } = options
+  const { scenarios, size, topics, minutes } = options
   const runs: Run[] = []
   const report: Report = { startedAt: new Date().toISOString(), size, machine: machine(), versions: versions(), runs }
   console.log(place(report))
   for (const { name, run } of scenarios) {
     const earlier = new Map(runs.map((one) => [one.scenario, one]))
     const context: Context = { progress: (line) => tell(name, line), earlier }
-    const measured = { scenario: name, ...(await run({ size, topics }, context)) }
+    const measured = { scenario: name, ...(await run({ size, topics, minutes }, context)) }
     runs.push(measured)
     console.log(table(measured))
+    for (const line of measured.wrong ?? []) console.error(`${name}: ${line}`)
     // After each, so that a failure does not take what was measured before it.
     write(report, options)
   }
-  return 0
+  return runs.some(({ wrong = [] }) => wrong.length > 0) ? 1 : 0
 }
 
 function tell(scenario: string, line: string): void {

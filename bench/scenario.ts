@@ -13,12 +13,21 @@ export type Figures = { readonly [name: string]: number | Figures }
 export interface Outcome {
   readonly params: Readonly<Record<string, string | number>>
   readonly results: Figures
+  /** What was seen again and again while it ran, for plots over time. */
+  readonly samples?: readonly Sample[]
+  /** Why the run fails in spite of its figures, in one line each: they were measured, and are beyond what is allowed. */
+  readonly wrong?: readonly string[]
 }
+
+/** Figures of one moment; a figure may be missing in some of them. */
+export type Sample = Readonly<Record<string, number | undefined>>
 
 export interface Params {
   readonly size: Size
   /** Topics, where the scenario has a choice; else its own. */
   readonly topics: number | undefined
+  /** How long, where the scenario has a choice; else its own. */
+  readonly minutes: number | undefined
 }
 
 export interface Context {

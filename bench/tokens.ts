@@ -32,10 +32,11 @@ const TIMED_TOPICS = 64
 export const tokens: Scenario = {
   name: 'tokens',
   summary: 'publish, acknowledge and deliver token streams over 1, 100, 10,000 and 100,000 topics',
-  async run({ size, topics }, context) {
+  async run(params, context) {
+    const { size } = params
     const results: Record<string, Figures> = {}
-    for (const count of topicCounts({ size, topics })) {
-      results[count] = await measureTokens(count, tokensPerTopic({ size, topics }, count), context)
+    for (const count of topicCounts(params)) {
+      results[count] = await measureTokens(count, tokensPerTopic(params, count), context)
     }
     return { params: { size, tokenBytes: TOKEN_BYTES, durability: 'fsync' }, results: { byTopics: results } }
   },

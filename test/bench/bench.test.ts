@@ -8,12 +8,13 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { flatten, type Report } from '../../bench/report.ts'
-import { type Figures, figureAt } from '../../bench/scenario.ts'
+import { type Figures, figureAt, figuresAt } from '../../bench/scenario.ts'
+import { SCENARIOS } from '../../bench/scenarios.ts'
 import { tagErrors } from './tags.ts'
 
 const execute = promisify(execFile)
 const MAIN = fileURLToPath(new URL('../../bench/main.ts', import.meta.url))
-const SCENARIOS = ['tokens', 'floor', 'latency', 'fanout', 'resume', 'large', 'million']
+const NAMES = SCENARIOS.map(({ name }) => name)
 
 function bench(...args: string[]): Promise<{ stdout: string; stderr: string }> {
   return execute(process.execPath, ['--import', 'tsx', MAIN, ...args])
@@ -34,8 +35,8 @@ describe('a tiny run of all', () => {
   afterAll(() => rm(dir, { recursive: true, force: true }))
 
   it('runs every scenario, tells how far it is, and prints a table', () => {
-    expect(report.runs.map(({ scenario }) => scenario)).toEqual(SCENARIOS)
-    for (const name of SCENARIOS) {
+    expect(report.runs.map(({ scenario }) => scenario)).toEqual(NAMES)
+    for (const name of NAMES) {
       expect(said.stderr).toContain(`${name}: `)
       expect(said.stdout).toContain(`${name}: size tiny`)
     }
@@ -114,6 +115,15 @@ describe('a tiny run of all', () => {
     expect(at('dormant', 'diskBytesPerTopic')).toBeGreaterThan(0)
   })
 
+  it('soak: everything befalls some sessions, all are reclaimed, and nothing is left', () => {
+    const at = (...path: string[]) => figureAt(resultsOf('soak'), ...path)
+    const happened = figuresAt(resultsOf('soak'), 'happened')
+    for (const name of Object.keys(happened)) expect([name, at('happened', name) > 0]).toEqual([name, true])
+    expect(at('after', 'topics') + at('after', 'attachments')).toBe(0)
+    expect(report.runs.at(-1)?.wrong).toEqual([])
+    expect(report.runs.at(-1)?.samples?.length).toBeGreaterThan(3)
+  })
+
   describe('its page', () => {
     let html: string
 
@@ -127,7 +137,7 @@ describe('a tiny run of all', () => {
 
     it('has a section for each scenario, and in each plot a line and a point for every figure', () => {
       const sections = html.split('<section id=').slice(1)
-      expect(sections.map((section) => section.slice(1, section.indexOf('"', 1)))).toEqual(SCENARIOS)
+      expect(sections.map((section) => section.slice(1, section.indexOf('"', 1)))).toEqual(NAMES)
       for (const section of sections) {
         const plots = section.match(/<svg[\s\S]*?<\/svg>/g) ?? []
         expect(plots.length).toBeGreaterThan(0)
@@ -148,9 +158,19 @@ describe('a tiny run of all', () => {
   })
 })
 
+it('has a section in the README for each scenario, in their order, and a line of the usage', async () => {
+  const readme = await readFile(new URL('../../bench/README.md', import.meta.url), 'utf8')
+  const sections = [...readme.matchAll(/^## (\w+)$/gm)].map(([, name]) => name)
+  expect(sections.filter((name) => NAMES.includes(name ?? ''))).toEqual(NAMES)
+  const { stderr } = await bench('nothing').catch((error) => error)
+  for (const { name, summary } of SCENARIOS) expect(stderr).toMatch(new RegExp(`^ +${name} +${summary}$`, 'm'))
+  expect(readme).toContain(stderr.match(/^usage: (.*)$/m)[1])
+})
+
 it.each([
   ['an unknown scenario', ['nothing']],
   ['an unknown option', ['tokens', '--colour']],
+  ['a time that is none', ['soak', '--minutes', 'long']],
 ])('%s is refused with the usage and exit code 2', async (_, args) => {
   const failed = await bench(...args).catch((error) => error)
   expect(failed.code).toBe(2)
