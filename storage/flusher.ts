@@ -7,8 +7,8 @@
 
 import { asLitetopicError, LIMITS, type LitetopicError } from '../protocol/index.ts'
 import type { CommitLog } from './commit-log.ts'
-import type { Counter } from './counter.ts'
 import { Fifo } from './fifo.ts'
+import { Flight } from './flight.ts'
 import { type AnyTopic, Graves, isLazy, type LazyTopic } from './graves.ts'
 import { type Snapshot, settle, takeSnapshot } from './snapshot.ts'
 import type { Table, TableChange } from './store.ts'
@@ -17,6 +17,9 @@ import type { Usage } from './usage.ts'
 
 /** From this share of the journal's budget on, the oldest topics are flushed without being asked. */
 const PRESSURE = 0.5
+
+/** Writes of the table that are prepared or under way at once: one is prepared while another waits for the disk. */
+const FLIGHTS = 3
 
 interface Dirty {
   readonly since: number
@@ -53,14 +56,14 @@ export class Flusher {
   /** Topics that cannot be read, and the oldest commit with something of theirs, which the journal keeps. */
   private readonly aside = new Map<AnyTopic, number>()
   private readonly underWay = new Set<TopicState>()
-  /** What the flush under way, or one that failed, needs of the journal; 0 for none. */
-  private inFlightSince = 0
-  /** The newest commit of which the flush under way has something. */
-  private inFlightUpTo = 0
+  /** Writes of the table that are not over, or that failed, the oldest first. */
+  private readonly flights: Flight[] = []
   /** Topics dirty since this commit or before are flushed without being asked. */
   private target = 0
   private queueTurn = false
   private truncatedTo = 0
+  private truncation: Promise<void> = Promise.resolve()
+  private truncating = false
   /** The truncation that the next commit makes durable, and up to where one is that was. */
   private forgetting: { readonly upTo: number; readonly since: number } | null = null
   private forgotten = 0
@@ -127,21 +130,23 @@ export class Flusher {
     const target = this.log.newest
     const urgent = this.urgent.added
     this.target = Math.max(this.target, target)
-    const isLeft = (): boolean => {
-      const oldest = this.inFlightSince === 0 ? this.front()?.since : this.inFlightSince
-      return this.urgent.taken < urgent || (oldest !== undefined && oldest <= target)
-    }
+    const isOld = (since: number | undefined): boolean => since !== undefined && since <= target
+    const isLeft = (): boolean =>
+      this.urgent.taken < urgent || isOld(this.front()?.since) || this.flights.some(({ since }) => isOld(since))
     while (!this.stopped && isLeft()) {
       this.wake()
       await new Promise<void>((resolve) => this.rounds.push(resolve))
     }
-    if (!this.stopped) await this.truncate()
+    await this.flights.at(-1)?.over
+    if (!this.stopped) this.truncate()
+    await this.truncation
   }
 
   /** Waits for work under way and does no more. */
   async stop(): Promise<void> {
     this.stopped = true
     await this.running
+    await this.truncation
   }
 
   private hasWork(): boolean {
@@ -155,81 +160,102 @@ export class Flusher {
   private async run(): Promise<void> {
     try {
       while (!this.stopped && this.hasWork()) {
-        await this.flushSome()
-        await this.truncate()
-        this.endRound()
-        await new Promise<void>((resolve) => setImmediate(resolve))
+        // Counters leave memory between writes only, so that what is on its way is never read as it was before.
+        const isFull = this.flights.length >= (this.usage.isCrowded ? 1 : FLIGHTS)
+        if (isFull || !(await this.depart())) await this.flights[0]?.over
+        else await new Promise<void>((resolve) => setImmediate(resolve))
       }
     } catch (error) {
-      this.stopped = true
-      this.listener.stopped(asLitetopicError(error))
+      this.fail(error)
     }
+    await this.flights.at(-1)?.over
+    await this.truncation
+  }
+
+  private fail(error: unknown): void {
+    if (this.stopped) return
+    this.stopped = true
+    this.listener.stopped(asLitetopicError(error))
   }
 
   private endRound(): void {
     for (const resolve of this.rounds.splice(0)) resolve()
   }
 
-  private async flushSome(): Promise<void> {
-    const snapshots: Snapshot[] = []
-    const changes: TableChange[] = []
-    const counters = new Set<Counter>()
-    this.inFlightSince = this.oldest()
-    for (let topics = 0, bytes = 0; topics < LIMITS.flushTopics && bytes < LIMITS.flushBytes; topics++) {
+  /** Sends the next write of the table on its way. False when it is empty: the next topic is in an earlier one. */
+  private async depart(): Promise<boolean> {
+    const before = this.flights.at(-1)?.over
+    const flight = new Flight(this.needed())
+    this.flights.push(flight)
+    let topics = 0
+    for (; topics < LIMITS.flushTopics && flight.bytes < LIMITS.flushBytes; topics++) {
       const topic = this.next()
       if (topic === null) break
-      const snapshot = await this.prepare(topic, changes, counters)
-      if (snapshot === null) continue
-      snapshots.push(snapshot)
-      bytes += snapshot.bytes
+      await this.prepare(topic, flight)
     }
-    const counted = await this.count(counters)
-    await this.log.whenDurable(this.inFlightUpTo)
-    if (counted.length + changes.length > 0) await this.table.write([...counted, ...changes])
-    this.usage.settle()
-    const buried = this.graves.buried()
-    for (const snapshot of snapshots) this.finish(snapshot)
-    this.inFlightSince = 0
-    if (buried) this.listener.buried()
-    for (const { state } of snapshots) this.listener.flushed(state)
+    const counted = await this.count(flight)
+    flight.over = this.write(flight, counted, before).catch((error: unknown) => this.fail(error))
+    return topics > 0
   }
 
-  /** Takes a snapshot of the topic, and adds its changes; before it, what deleted topics of its name have left. */
-  private async prepare(topic: AnyTopic, changes: TableChange[], counters: Set<Counter>): Promise<Snapshot | null> {
+  /** Writes it when the journal has all of it and the write before it is over. */
+  private async write(flight: Flight, counted: TableChange[], before: Promise<void> | undefined): Promise<void> {
+    await this.log.whenDurable(flight.upTo)
+    await before
+    if (this.flights[0] !== flight) return // the one before it failed
+    const { changes, snapshots, graves } = flight
+    if (counted.length + changes.length > 0) await this.table.write([...counted, ...changes])
+    this.flights.shift()
+    if (this.flights.length === 0) this.usage.settle()
+    this.graves.buried(graves)
+    for (const snapshot of snapshots) this.finish(snapshot)
+    if (graves.length > 0) this.listener.buried()
+    for (const { state } of snapshots) this.listener.flushed(state)
+    this.truncate()
+    this.endRound()
+  }
+
+  /** Adds what brings the topic up to date; before it, what deleted topics of its name have left. */
+  private async prepare(topic: AnyTopic, flight: Flight): Promise<void> {
     let state: TopicState | null
     try {
       state = isLazy(topic) ? await topic.load() : topic
-      const told = (grave: AnyTopic): void => this.usage.touch(grave, counters)
-      while (this.graves.isOpen(topic.name)) await this.graves.bury(topic.name, changes, told)
+      const told = (grave: AnyTopic): void => {
+        flight.graves.push(grave)
+        this.usage.touch(grave, flight.counters)
+      }
+      while (this.graves.isOpen(topic.name)) await this.graves.bury(topic.name, flight.changes, told)
     } catch (error) {
       this.aside.set(topic, isLazy(topic) ? topic.since : topic.dirtySince || this.log.number)
       this.listener.flushFailed(asLitetopicError(error))
-      return null
+      return
     }
     // Nothing may be awaited from here on: the topic could be deleted, and its grave be overlooked.
-    this.inFlightUpTo = this.log.newest
-    this.usage.touch(topic, counters)
-    if (state === null || state.deleted || this.underWay.has(state) || isClean(state)) return null
+    flight.upTo = this.log.newest
+    this.usage.touch(topic, flight.counters)
+    if (state === null || state.deleted || this.underWay.has(state) || isClean(state)) return
     const asOf = { commit: this.log.number, operations: this.log.index }
     const snapshot = takeSnapshot(state, this.log.slabs, asOf, this.listener.lingerMs(state))
     this.underWay.add(state)
     this.working.set(state.name, state)
-    for (const change of snapshot.changes) changes.push(change)
-    return snapshot
+    for (const change of snapshot.changes) flight.changes.push(change)
+    flight.bytes += snapshot.bytes
+    flight.snapshots.push(snapshot)
   }
 
   /**
    * What stores the counters of the topics in this flush. It is written before their heads, and as of a later point: what of
    * the journal a counter may still need is then named in it, and kept, because of a topic that has not been flushed since.
    */
-  private async count(counters: Set<Counter>): Promise<TableChange[]> {
-    await this.usage.load(counters)
-    this.inFlightUpTo = this.log.newest
+  private async count(flight: Flight): Promise<TableChange[]> {
+    await this.usage.load(flight.counters)
+    flight.upTo = this.log.newest
     if (this.forgetting !== null && this.forgetting.since <= this.log.durable) {
       this.forgotten = this.forgetting.upTo
       this.forgetting = null
     }
-    return this.usage.changes(counters, { commit: this.log.number, operations: this.log.index }, this.forgotten)
+    const asOf = { commit: this.log.number, operations: this.log.index }
+    return this.usage.changes(flight.counters, asOf, this.forgotten)
   }
 
   private finish(snapshot: Snapshot): void {
@@ -239,14 +265,18 @@ export class Flusher {
     if (state.dirtySince === 0 && this.working.get(state.name) === state) this.working.delete(state.name)
   }
 
-  /** The next topic to flush, urgent and old ones in turn. Null also when it is in this flush already. */
+  /**
+   * The next topic to flush, urgent and old ones in turn. Null also when it, or a deleted one of its name, is in a write that
+   * is not over: what the table has of that is not known yet.
+   */
   private next(): AnyTopic | null {
     const front = this.front()
     const urgent = this.urgent.peek()
     const old = this.isDue(front) ? front.topic : undefined
     this.queueTurn = !this.queueTurn
     const topic = old !== undefined && (urgent === undefined || this.queueTurn) ? old : urgent
-    if (topic === undefined || this.underWay.has(topic as TopicState)) return null
+    if (topic === undefined || this.isUnderWay(topic)) return null
+    if (this.graves.of(topic.name).some((grave) => this.isUnderWay(grave))) return null
     if (topic === urgent) {
       this.urgent.shift()
       this.urgentSet.delete(urgent)
@@ -254,6 +284,11 @@ export class Flusher {
       this.queue.shift()
     }
     return topic
+  }
+
+  private isUnderWay(topic: AnyTopic): boolean {
+    const state = isLazy(topic) ? topic.state : topic
+    return state !== null && this.underWay.has(state)
   }
 
   /** The oldest dirty topic. */
@@ -268,21 +303,34 @@ export class Flusher {
     }
   }
 
-  /** Number of the oldest commit that some dirty topic still needs. */
-  private oldest(): number {
+  /** Number of the oldest commit with something that the table does not have for certain. */
+  private needed(): number {
     let oldest = this.front()?.since ?? this.log.number
     for (const since of this.aside.values()) oldest = Math.min(oldest, since)
+    for (const { since } of this.flights) oldest = Math.min(oldest, since)
     return oldest
   }
 
-  private async truncate(): Promise<void> {
-    const oldest = this.inFlightSince === 0 ? this.oldest() : this.inFlightSince
-    const upTo = Math.min(oldest - 1, this.log.durable)
-    if (upTo <= this.truncatedTo) return
-    this.truncatedTo = upTo
-    await this.log.truncate(upTo)
-    this.forgetting ??= { upTo, since: this.log.newest + 1 }
-    this.listener.truncated()
+  /** Has the journal forget what it can. Nobody waits for it: the next write of the table need not. */
+  private truncate(): void {
+    if (this.truncating) return
+    this.truncating = true
+    this.truncation = this.forget()
+      .catch((error: unknown) => this.fail(error))
+      .finally(() => {
+        this.truncating = false
+      })
+  }
+
+  private async forget(): Promise<void> {
+    for (;;) {
+      const upTo = Math.min(this.needed() - 1, this.log.durable)
+      if (upTo <= this.truncatedTo) return
+      this.truncatedTo = upTo
+      await this.log.truncate(upTo)
+      this.forgetting ??= { upTo, since: this.log.newest + 1 }
+      this.listener.truncated()
+    }
   }
 }
 

@@ -27,6 +27,8 @@ export function isLazy(topic: AnyTopic): topic is LazyTopic {
   return 'load' in topic
 }
 
+const NONE: readonly AnyTopic[] = []
+
 export class Graves {
   /** Several under one name when it was used and deleted again before a flush; the table has the head of one at most. */
   private readonly byName = new Map<string, AnyTopic[]>()
@@ -63,6 +65,11 @@ export class Graves {
     return this.byName.has(name)
   }
 
+  /** Deleted topics of that name that the table may still have something of. */
+  of(name: string): readonly AnyTopic[] {
+    return this.byName.get(name) ?? NONE
+  }
+
   /** Is something under that name that `bury` has not been asked to remove yet? */
   isOpen(name: string): boolean {
     return this.next(name) !== undefined
@@ -83,22 +90,20 @@ export class Graves {
     }
   }
 
-  /** The table has the changes. Says whether there were any. */
-  buried(): boolean {
-    const any = this.underWay.size > 0
-    for (const grave of this.underWay) {
-      const left = this.byName.get(grave.name)?.filter((other) => other !== grave) ?? []
+  /** The table has the changes that remove these. */
+  buried(graves: readonly AnyTopic[]): void {
+    for (const grave of graves) {
+      this.underWay.delete(grave)
+      const left = this.of(grave.name).filter((other) => other !== grave)
       if (left.length > 0) this.byName.set(grave.name, left)
       else this.byName.delete(grave.name)
       if (this.readers === 0) this.epochs.delete(grave.epoch)
       else this.removed.push(grave.epoch)
     }
-    this.underWay.clear()
-    return any
   }
 
   private next(name: string): AnyTopic | undefined {
-    return this.byName.get(name)?.find((grave) => !this.underWay.has(grave))
+    return this.of(name).find((grave) => !this.underWay.has(grave))
   }
 }
 

@@ -123,7 +123,12 @@ export class Usage {
     return changes
   }
 
-  /** The table has counters as they were: some of those that nobody needs leave memory. */
+  /** Is it time for some to leave memory? */
+  get isCrowded(): boolean {
+    return Math.max(this.segments.size, this.principals.size) > LIMITS.usageCounters
+  }
+
+  /** The table has all counters as they were written: some of those that nobody needs leave memory. */
   settle(): void {
     for (const counters of [this.segments, this.principals]) {
       if (counters.size <= LIMITS.usageCounters) continue
