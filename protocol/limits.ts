@@ -79,7 +79,7 @@ export const LIMITS = {
   /** Journal not yet flushed into the table: from half of it on the flusher works. */
   journalBytes: 64 * MiB,
   /** The same, in operations. */
-  journalOperations: 500_000,
+  journalOperations: 1_500_000,
   /** A tail at least this large is flushed as a chunk without waiting. */
   chunkBytes: 64 * KiB,
   /** A tail no larger than this is stored inside the topic's head. */

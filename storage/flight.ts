@@ -6,7 +6,7 @@ import type { Snapshot } from './snapshot.ts'
 import type { TableChange } from './store.ts'
 
 export class Flight {
-  /** Number of the oldest commit that it, or what was not flushed when it began, needs of the journal. */
+  /** Number of the oldest commit that it, or a topic that was not flushed when it began, needs of the journal. */
   readonly since: number
   /** Number of the newest commit of which it has something. */
   upTo = 0

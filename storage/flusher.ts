@@ -185,7 +185,7 @@ export class Flusher {
   /** Sends the next write of the table on its way. False when it is empty: the next topic is in an earlier one. */
   private async depart(): Promise<boolean> {
     const before = this.flights.at(-1)?.over
-    const flight = new Flight(this.needed())
+    const flight = new Flight(this.oldest())
     this.flights.push(flight)
     let topics = 0
     for (; topics < LIMITS.flushTopics && flight.bytes < LIMITS.flushBytes; topics++) {
@@ -303,11 +303,10 @@ export class Flusher {
     }
   }
 
-  /** Number of the oldest commit with something that the table does not have for certain. */
-  private needed(): number {
+  /** Number of the oldest commit that some dirty topic still needs. */
+  private oldest(): number {
     let oldest = this.front()?.since ?? this.log.number
     for (const since of this.aside.values()) oldest = Math.min(oldest, since)
-    for (const { since } of this.flights) oldest = Math.min(oldest, since)
     return oldest
   }
 
@@ -324,7 +323,8 @@ export class Flusher {
 
   private async forget(): Promise<void> {
     for (;;) {
-      const upTo = Math.min(this.needed() - 1, this.log.durable)
+      // A write on its way needs what was needed when it began; the first of them began first.
+      const upTo = Math.min((this.flights[0]?.since ?? this.oldest()) - 1, this.log.durable)
       if (upTo <= this.truncatedTo) return
       this.truncatedTo = upTo
       await this.log.truncate(upTo)

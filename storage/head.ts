@@ -3,15 +3,41 @@
  * See FORMAT.md, Heads.
  */
 
-import { LitetopicError, pack, unpack } from '../protocol/index.ts'
-import { putProducer } from './apply.ts'
+import { crc32 } from 'node:zlib'
+import {
+  ByteReader,
+  ByteWriter,
+  LitetopicError,
+  pack,
+  readText,
+  STREAM_STATE,
+  streamStateName,
+  unpack,
+} from '../protocol/index.ts'
 import { headKey } from './keys.ts'
 import type { TopicExtra, TopicPolicy } from './operations.ts'
-import { seal, unseal } from './seal.ts'
-import { countsOf, type StreamState, type TableCounts, TopicState, topicExtra } from './topic-state.ts'
+import { SEAL_BYTES, unseal } from './seal.ts'
+import { EMPTY, extended } from './short-list.ts'
+import {
+  countsOf,
+  type ProducerState,
+  type StreamState,
+  type TableCounts,
+  TopicState,
+  topicExtra,
+} from './topic-state.ts'
 
-export const HEAD_FORMAT = 1
-export const FLAG = { closed: 1, tableUsed: 2, openStreams: 4 } as const
+export const HEAD_FORMAT = 2
+/** Flags of a head: three of the topic, then which of the parts behind the numbers there are. */
+export const FLAG = {
+  closed: 1,
+  tableUsed: 2,
+  openStreams: 4,
+  producers: 8,
+  counts: 16,
+  fenceHolder: 32,
+  more: 64,
+} as const
 
 /** The point in the journal up to which a head holds all effects: operations of earlier commits, and so many of this one. */
 export interface AsOf {
@@ -27,7 +53,6 @@ export interface HeadPlan {
   readonly tableUsed: boolean
 }
 
-type PackedProducer = [slot: number, id: string, epoch: number, sequence: number, lastUsedMs: number, bases: number[]]
 type PackedStream = [
   id: string,
   state: string,
@@ -37,96 +62,99 @@ type PackedStream = [
   detail: string | null,
   writerSlot: number,
 ]
-type PackedHead = [
-  format: number,
-  epoch: number,
-  commit: number,
-  operations: number,
-  flags: number,
-  createdMs: number,
-  lastAppendMs: number,
-  firstOffset: number,
-  chunkedTo: number,
-  nextOffset: number,
-  clearedTo: number,
-  bytes: number,
-  fence: number | [fence: number, holder: string],
-  dueMs: number,
-  policy: TopicPolicy | null,
-  producers: PackedProducer[] | null,
-  openStreams: PackedStream[] | null,
-  counts: [ids: number, streams: number, context: number, checkpoints: number, large?: number] | null,
-  inline: Uint8Array | null,
-  /** Room for content type, time to live, expiry, fork parent. */
-  extra: HeadExtra | null,
-]
 type PackedBranch = [incarnation: string, next: number]
 type HeadExtra = TopicExtra & { readonly branches?: PackedBranch[] }
+/** What few topics have. */
+type More = [policy: TopicPolicy | null, extra: HeadExtra | null]
+
+/** The key and then the value, so that one checksum runs over both. Heads are written by the million: nothing is made for each. */
+const out = new ByteWriter(1024)
 
 /** The value for the topic's head, whose key it is sealed with. */
 export function encodeHead(key: Uint8Array, state: TopicState, plan: HeadPlan): Buffer {
-  const flags =
-    (state.closed ? FLAG.closed : 0) |
-    (plan.tableUsed ? FLAG.tableUsed : 0) |
-    (state.openStreams !== null && state.openStreams.size > 0 ? FLAG.openStreams : 0)
-  const counts = state.counts
-  const head: PackedHead = [
-    HEAD_FORMAT,
-    state.epoch,
-    plan.asOf.commit,
-    plan.asOf.operations,
-    flags,
-    state.createdMs,
-    state.lastAppendMs,
-    state.firstOffset,
-    plan.chunkedTo,
-    state.nextOffset,
-    state.clearedTo,
-    state.bytes,
-    state.fenceHolder === null ? state.fence : [state.fence, state.fenceHolder],
-    state.dueMs,
-    state.policy,
-    packProducers(state),
-    packStreams(state),
-    counts === null ? null : packCounts(counts),
-    plan.inline,
-    headExtra(state),
-  ]
-  return seal(key, pack(head))
+  const extra = headExtra(state)
+  const more = state.policy !== null || extra !== null
+  out.reset()
+  out.raw(key)
+  out.u8(HEAD_FORMAT)
+  out.u8(flagsOf(state, plan, more))
+  out.varint(state.epoch)
+  out.varint(plan.asOf.commit)
+  out.varint(plan.asOf.operations)
+  out.varint(state.createdMs)
+  out.varint(state.lastAppendMs)
+  out.varint(state.dueMs)
+  out.varint(state.firstOffset)
+  out.varint(state.clearedTo)
+  out.varint(plan.chunkedTo)
+  out.varint(state.nextOffset)
+  out.varint(state.bytes)
+  out.varint(state.fence)
+  if (state.fenceHolder !== null) out.shortText(state.fenceHolder)
+  if (state.producers !== null) writeProducers(state.producers, state.nextOffset)
+  if (state.openStreams !== null && state.openStreams.size > 0) writeStreams(state.openStreams)
+  if (state.counts !== null) writeCounts(state.counts)
+  if (more) writeBytes(pack([state.policy, extra] satisfies More))
+  if (plan.inline !== null) out.raw(plan.inline)
+  return sealed(key.length)
 }
 
 /** The state that a head holds, and the point in the journal that it is of. Throws STORE_CORRUPT. */
 export function decodeHead(name: string, value: Uint8Array): { state: TopicState; asOf: AsOf } {
-  const head = unpack(unseal(headKey(name), value, `the head of topic ${name}`)) as PackedHead
-  if (head[0] !== HEAD_FORMAT) {
-    throw new LitetopicError('STORE_CORRUPT', `the head of topic ${name} has format ${head[0]}, unknown here`)
+  const payload = unseal(headKey(name), value, `the head of topic ${name}`)
+  if (payload[0] !== HEAD_FORMAT) {
+    throw new LitetopicError('STORE_CORRUPT', `the head of topic ${name} has format ${payload[0]}, unknown here`)
   }
-  const [, epoch, commit, operations, flags, createdMs, lastAppendMs, firstOffset, chunkedTo, nextOffset] = head
-  const state = new TopicState(name, epoch, createdMs, head[14], head[19]?.principal ?? null)
-  state.lastAppendMs = lastAppendMs
-  state.firstOffset = firstOffset
-  state.chunkedTo = chunkedTo
-  state.flushedTo = state.nextOffset = state.committedTo = nextOffset
-  state.clearedTo = head[10]
-  state.bytes = head[11]
-  const fence = head[12]
-  if (typeof fence === 'number') state.fence = fence
-  else [state.fence, state.fenceHolder] = fence
-  state.dueMs = state.storedDueMs = head[13]
+  const reader = new ByteReader(payload, 1)
+  const flags = reader.u8()
+  const epoch = reader.varint()
+  const asOf = { commit: reader.varint(), operations: reader.varint() }
+  const state = new TopicState(name, epoch, reader.varint(), null)
+  state.lastAppendMs = reader.varint()
+  state.dueMs = state.storedDueMs = reader.varint()
+  state.firstOffset = reader.varint()
+  state.clearedTo = reader.varint()
+  state.chunkedTo = reader.varint()
+  state.flushedTo = state.nextOffset = state.committedTo = reader.varint()
+  state.bytes = reader.varint()
+  state.fence = reader.varint()
   state.closed = (flags & FLAG.closed) !== 0
   state.tableUsed = (flags & FLAG.tableUsed) !== 0
   state.openStreamsStored = (flags & FLAG.openStreams) !== 0
   state.headStored = true
-  for (const producer of head[15] ?? []) unpackProducer(state, producer)
-  for (const stream of head[16] ?? []) unpackStream(state, stream)
-  if (head[17] !== null) {
-    const [ids, streams, context, checkpoints, large = 0] = head[17]
-    Object.assign(countsOf(state), { ids, streams, context, checkpoints, large })
-  }
-  state.inline = head[18] === null ? null : Buffer.from(head[18])
-  const branches = head[19]?.branches
-  if (branches !== undefined) state.branches = branches.map(([incarnation, next]) => ({ incarnation, next }))
-  return { state, asOf: { commit, operations } }
+  if ((flags & FLAG.fenceHolder) !== 0) state.fenceHolder = reader.shortText()
+  if ((flags & FLAG.producers) !== 0) state.producers = readProducers(reader, state.nextOffset)
+  if (state.openStreamsStored) state.openStreams = readStreams(reader)
+  if ((flags & FLAG.counts) !== 0) readCounts(reader, state)
+  if ((flags & FLAG.more) !== 0) readMore(reader, state)
+  state.inline = reader.done ? null : Buffer.from(payload.subarray(reader.at))
+  return { state, asOf }
+}
+
+function flagsOf(state: TopicState, plan: HeadPlan, more: boolean): number {
+  return (
+    (state.closed ? FLAG.closed : 0) |
+    (plan.tableUsed ? FLAG.tableUsed : 0) |
+    (state.openStreams !== null && state.openStreams.size > 0 ? FLAG.openStreams : 0) |
+    (state.producers !== null ? FLAG.producers : 0) |
+    (state.counts !== null ? FLAG.counts : 0) |
+    (state.fenceHolder !== null ? FLAG.fenceHolder : 0) |
+    (more ? FLAG.more : 0)
+  )
+}
+
+/** What `out` has behind the key, with the checksum of both before it. */
+function sealed(keyBytes: number): Buffer {
+  const { bytes, length } = out
+  const value = Buffer.allocUnsafe(SEAL_BYTES + length - keyBytes)
+  value.writeUInt32BE(crc32(bytes.subarray(0, length)), 0)
+  value.set(bytes.subarray(keyBytes, length), SEAL_BYTES)
+  return value
+}
+
+function writeBytes(bytes: Uint8Array): void {
+  out.varint(bytes.length)
+  out.raw(bytes)
 }
 
 /** The table's value for a stream that has ended. */
@@ -146,32 +174,89 @@ function headExtra(state: TopicState): HeadExtra | null {
   return { ...extra, branches: state.branches.map(({ incarnation, next }) => [incarnation, next]) }
 }
 
-/** The last one is there only for topics that have had one. */
-function packCounts({ ids, streams, context, checkpoints, large }: TableCounts): PackedHead[17] {
-  return large === 0 ? [ids, streams, context, checkpoints] : [ids, streams, context, checkpoints, large]
+/** Bases are counted back from the end: those of a stream that runs take a byte each. */
+function writeProducers(producers: readonly (ProducerState | null)[], nextOffset: number): void {
+  out.varint(producers.length)
+  for (const producer of producers) {
+    out.u8(producer === null ? 0 : 1 + producer.bases.length)
+    if (producer === null) continue
+    out.shortText(producer.id)
+    out.varint(producer.epoch)
+    out.varint(producer.sequence + 1)
+    out.varint(producer.lastUsedMs)
+    for (const base of producer.bases) out.varint(nextOffset - base)
+  }
 }
 
-function packProducers(state: TopicState): PackedProducer[] | null {
-  if (state.producers === null) return null
-  const packed: PackedProducer[] = []
-  state.producers.forEach((producer, slot) => {
-    if (producer === null) return
-    packed.push([slot, producer.id, producer.epoch, producer.sequence, producer.lastUsedMs, producer.bases])
-  })
-  return packed
+function readProducers(reader: ByteReader, nextOffset: number): readonly (ProducerState | null)[] {
+  let producers: readonly (ProducerState | null)[] = EMPTY
+  for (let left = reader.varint(); left > 0; left--) {
+    const size = reader.u8()
+    if (size === 0) {
+      producers = extended(producers, null)
+      continue
+    }
+    const id = reader.shortText()
+    const epoch = reader.varint()
+    const sequence = reader.varint() - 1
+    const lastUsedMs = reader.varint()
+    let bases: number[] = []
+    for (let i = 1; i < size; i++) bases = extended(bases, nextOffset - reader.varint())
+    producers = extended(producers, { id, epoch, sequence, lastUsedMs, bases })
+  }
+  return producers
 }
 
-function unpackProducer(state: TopicState, packed: PackedProducer): void {
-  const [slot, id, epoch, sequence, lastUsedMs, bases] = packed
-  putProducer(state, slot, { id, epoch, sequence, lastUsedMs, bases })
+function writeStreams(streams: ReadonlyMap<string, StreamState>): void {
+  out.varint(streams.size)
+  for (const { streamId, state, openOffset, fence, lastOffset, detail, writerSlot } of streams.values()) {
+    out.shortText(streamId)
+    out.u8(STREAM_STATE[state])
+    out.varint(openOffset)
+    out.varint(fence)
+    out.varint(lastOffset)
+    out.varint(writerSlot + 1)
+    out.u8(detail === null ? 0 : 1)
+    if (detail !== null) writeBytes(Buffer.from(detail))
+  }
 }
 
-function packStreams(state: TopicState): PackedStream[] | null {
-  if (state.openStreams === null || state.openStreams.size === 0) return null
-  return [...state.openStreams.values()].map(packStream)
+function readStreams(reader: ByteReader): Map<string, StreamState> {
+  const streams = new Map<string, StreamState>()
+  for (let left = reader.varint(); left > 0; left--) {
+    const streamId = reader.shortText()
+    const state = streamStateName(reader.u8())
+    const [openOffset, fence, lastOffset] = [reader.varint(), reader.varint(), reader.varint()]
+    const writerSlot = reader.varint() - 1
+    const detail = reader.u8() === 0 ? null : readLongText(reader)
+    streams.set(streamId, { streamId, state, openOffset, fence, lastOffset, detail, writerSlot })
+  }
+  return streams
 }
 
-function unpackStream(state: TopicState, packed: PackedStream): void {
-  state.openStreams ??= new Map()
-  state.openStreams.set(packed[0], streamOf(packed))
+function readLongText(reader: ByteReader): string {
+  const size = reader.varint()
+  const at = reader.skip(size)
+  return readText(reader.bytes, at, at + size)
+}
+
+function writeCounts({ ids, streams, context, checkpoints, large }: TableCounts): void {
+  for (const count of [ids, streams, context, checkpoints, large]) out.varint(count)
+}
+
+function readCounts(reader: ByteReader, state: TopicState): void {
+  const counts = countsOf(state)
+  counts.ids = reader.varint()
+  counts.streams = reader.varint()
+  counts.context = reader.varint()
+  counts.checkpoints = reader.varint()
+  counts.large = reader.varint()
+}
+
+function readMore(reader: ByteReader, state: TopicState): void {
+  const [policy, extra] = unpack(reader.view(reader.varint())) as More
+  state.policy = policy
+  state.principal = extra?.principal ?? null
+  if (extra?.branches === undefined) return
+  state.branches = extra.branches.map(([incarnation, next]) => ({ incarnation, next }))
 }

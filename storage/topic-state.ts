@@ -82,7 +82,7 @@ export class TopicState {
   readonly name: string
   readonly epoch: number
   /** Who created it, once access is configured. */
-  readonly principal: string | null
+  principal: string | null
   createdMs: number
   lastAppendMs: number
   firstOffset = 0

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path'
 import { LitetopicError } from '../../protocol/index.ts'
 
 /** Version of the storage format. It changes when an older version could not read what this one writes. */
-export const FORMAT = 1
+export const FORMAT = 2
 
 const FORMAT_FILE = 'FORMAT'
 

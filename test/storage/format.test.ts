@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { LIMITS, pack, unpack } from '../../protocol/index.ts'
+import { ByteReader, LIMITS } from '../../protocol/index.ts'
 import { KEYS_PER_STEP } from '../../storage/garbage.ts'
 import { FLAG, HEAD_FORMAT } from '../../storage/head.ts'
 import { chunkKey, contextKey, headKey, timerKey } from '../../storage/keys.ts'
@@ -95,17 +95,28 @@ test('a journal entry and a head hold what the document says, at the places that
   expect(entry.subarray(24, 32).toString('hex')).toBe('0180200000000100')
   await rig.flush(state)
   const sealed = (await rig.shard.store.table.get(headKey('t'))) as Uint8Array
-  const head = unpack(sealed.subarray(4)) as unknown[]
-  const fields = rows('Heads').slice(1)
-  expect(fields.map(([at]) => at)).toEqual(head.map((_, i) => `${i}`))
-  const fieldOf = (name: string) => head[fields.findIndex(([, field]) => field?.startsWith(name))]
-  expect([fieldOf('format'), fieldOf('epoch'), fieldOf('nextOffset'), fieldOf('chunkedTo')]).toEqual([1, 4096, 1, 0])
-  expect([fieldOf('createdMs'), fieldOf('dueMs'), fieldOf('bytes of'), fieldOf('commit')]).toEqual([
-    TIME_MS,
-    77,
-    state.bytes,
-    3,
-  ])
-  expect((fieldOf('inline tail') as Uint8Array).length).toBe(state.bytes)
-  expect(pack(head).length).toBeLessThan(512)
+  const reader = new ByteReader(sealed, 4)
+  const fields = new Map<string, number>()
+  for (const [as, field = ''] of rows('Heads').slice(1)) {
+    if (as === 'u8' || as === 'varint')
+      fields.set(field.split(/:| of /)[0] ?? '', as === 'u8' ? reader.u8() : reader.varint())
+  }
+  expect(Object.fromEntries(fields)).toEqual({
+    format: HEAD_FORMAT,
+    flags: 0,
+    epoch: state.epoch,
+    commit: 3,
+    operations: 0,
+    createdMs: TIME_MS,
+    lastAppendMs: TIME_MS,
+    dueMs: 77,
+    firstOffset: 0,
+    clearedTo: 0,
+    chunkedTo: 0,
+    nextOffset: 1,
+    bytes: state.bytes,
+    fence: 0,
+  })
+  expect(reader.end - reader.at, 'the inline tail is the rest').toBe(state.bytes)
+  expect(sealed.length).toBeLessThan(512)
 })

@@ -127,7 +127,7 @@ describe('the directory', () => {
     const store = await openLevelStore(path)
     expect([store.location.endsWith('/some/where'), store.durability]).toEqual([true, 'fsync'])
     expect((await readdir(path)).sort()).toEqual(['FORMAT', 'journal', 'lock', 'table'])
-    expect(JSON.parse(await readFile(join(path, 'FORMAT'), 'utf8'))).toEqual({ format: 1 })
+    expect(JSON.parse(await readFile(join(path, 'FORMAT'), 'utf8'))).toEqual({ format: 2 })
     const empty = await store.diskBytes()
     await store.journal.append(1, [new Uint8Array(100_000)])
     expect(await store.diskBytes()).toBeGreaterThan(empty + 100_000)
@@ -151,7 +151,7 @@ describe('the directory', () => {
   })
 
   test('whose journal cannot be a directory is unusable, and is let go', async () => {
-    await writeFile(join(directory, 'FORMAT'), '{"format":1}')
+    await writeFile(join(directory, 'FORMAT'), '{"format":2}')
     await writeFile(join(directory, 'journal'), '')
     await expect(openLevelStore(directory)).rejects.toMatchObject({ code: 'DATA_DIR_UNUSABLE' })
     await rm(join(directory, 'journal'))
@@ -160,9 +160,9 @@ describe('the directory', () => {
 
   test('of another format, or of none, is refused and left alone', async () => {
     await (await openLevelStore(directory)).close()
-    for (const content of ['{"format":2}', '{}', 'null', 'nonsense']) {
+    for (const content of ['{"format":1}', '{"format":3}', '{}', 'null', 'nonsense']) {
       await writeFile(join(directory, 'FORMAT'), content)
-      await expect(openLevelStore(directory)).rejects.toMatchObject({ code: 'DATA_DIR_VERSION', details: { known: 1 } })
+      await expect(openLevelStore(directory)).rejects.toMatchObject({ code: 'DATA_DIR_VERSION', details: { known: 2 } })
       expect(await readFile(join(directory, 'FORMAT'), 'utf8')).toBe(content)
     }
     await rm(join(directory, 'FORMAT'))

@@ -1,12 +1,11 @@
 /** Salvage keeps what is sound, up to the first damage of each topic; what it makes is sound, and nothing in it is invented. */
 
 import { describe, expect, test } from 'vitest'
-import { LitetopicError, pack, unpack } from '../../protocol/index.ts'
-import { decodeHead } from '../../storage/head.ts'
+import { LitetopicError } from '../../protocol/index.ts'
+import { decodeHead, encodeHead } from '../../storage/head.ts'
 import { chunkKey, contextKey, epochRange, headKey, recordIdKey } from '../../storage/keys.ts'
 import { findCheckpoint, findContext, findRecordId, findStream } from '../../storage/lookups.ts'
 import { MemoryDisk, openMemoryStore } from '../../storage/memory/memory-store.ts'
-import { seal } from '../../storage/seal.ts'
 import { INDEX, type StoreSnapshot, type TableEntry, type TableRange } from '../../storage/store.ts'
 import { type Salvaged, type SalvageReport, salvageStore } from '../../storage/verify/salvage.ts'
 import { verifyStore } from '../../storage/verify/verify.ts'
@@ -191,10 +190,9 @@ describe('a topic', () => {
   test('is cut at a hole', async () => {
     const disk = whole.copy()
     const key = headKey('t')
-    const head = unpack((disk.table.get(key) as Uint8Array).subarray(4)) as unknown[]
-    head[8] = 40
-    head[9] = 41
-    disk.table.set(key, seal(key, pack(head)))
+    const { state, asOf } = decodeHead('t', disk.table.get(key) as Uint8Array)
+    state.nextOffset = 41
+    disk.table.set(key, encodeHead(key, state, { asOf, chunkedTo: 40, inline: state.inline, tableUsed: true }))
     expect((await salvage(disk)).salvaged.get('t')).toMatchObject({ outcome: 'cut', to: 12 })
     const gap = whole.copy()
     gap.table.delete(

@@ -2,7 +2,8 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { LitetopicError, pack, unpack } from '../../protocol/index.ts'
+import { LitetopicError } from '../../protocol/index.ts'
+import { decodeHead, encodeHead } from '../../storage/head.ts'
 import { contextKey, epochRange, headKey, recordIdKey } from '../../storage/keys.ts'
 import { MemoryDisk, openMemoryStore } from '../../storage/memory/memory-store.ts'
 import { seal } from '../../storage/seal.ts'
@@ -153,28 +154,26 @@ describe('one damage', () => {
 
 describe('what has its checksum and contradicts the rest is found too:', () => {
   /** Writes another head of a topic, with fields changed. */
-  async function withHead(name: string, change: (head: unknown[]) => void): Promise<Report> {
+  async function withHead(name: string, changes: object): Promise<Report> {
     const disk = whole.copy()
     const key = headKey(name)
-    const head = unpack((disk.table.get(key) as Uint8Array).subarray(4)) as unknown[]
-    change(head)
-    disk.table.set(key, seal(key, pack(head)))
+    const { state, asOf } = decodeHead(name, disk.table.get(key) as Uint8Array)
+    const { chunkedTo, inline, tableUsed } = Object.assign(state, changes)
+    disk.table.set(key, encodeHead(key, state, { asOf, chunkedTo, inline, tableUsed }))
     return verify(disk)
   }
 
   test.each([
-    ['an end beyond the log', 't', 9, 20, 'head'],
-    ['chunks that are not there', 't', 8, 13, 'chunk'],
-    ['another epoch', 't', 1, 123, 'chunk'],
-    ['a time without a timer', 't', 13, 77, undefined],
-    ['no open streams', 't', 16, null, 'head'],
-    ['no entries in its indexes', 't', 17, [0, 0, 0, 0], 'head'],
-    ['no tail', 'small', 18, null, 'head'],
-    ['more shared than there is', 'small', 19, { branches: [['0123456789ab', 3]] }, 'head'],
-  ])('a head with %s', async (_what, name, field, value, unit) => {
-    const report = await withHead(name, (head) => {
-      head[field] = value
-    })
+    ['an end beyond the log', 't', { nextOffset: 20 }, 'head'],
+    ['chunks that are not there', 't', { chunkedTo: 13 }, 'chunk'],
+    ['another epoch', 't', { epoch: 123 }, 'chunk'],
+    ['a time without a timer', 't', { dueMs: 77 }, undefined],
+    ['no open streams', 't', { openStreams: null }, 'head'],
+    ['no entries in its indexes', 't', { counts: null }, 'head'],
+    ['no tail', 'small', { inline: null }, 'head'],
+    ['more shared than there is', 'small', { branches: [{ incarnation: '0123456789ab', next: 3 }] }, 'head'],
+  ])('a head with %s', async (_what, name, changes, unit) => {
+    const report = await withHead(name, changes)
     if (unit === undefined) expect(report.damages).toEqual([])
     else expect(unitsOf(report)).toContain(unit)
   })
