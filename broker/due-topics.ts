@@ -3,31 +3,45 @@
  * and those whose stored timer has fallen due. What cannot be read is reported and left for later; the rest goes on.
  */
 
-import { asLitetopicError, LIMITS } from '../protocol/index.ts'
-import type { StoredTimer } from '../storage/index.ts'
+import { asLitetopicError } from '../protocol/index.ts'
+import { type StoredTimer, type TimerPlace, timersFrom } from '../storage/index.ts'
 import type { Context } from './context.ts'
 import type { Topic } from './topic.ts'
 
-/** Stored timers handled in one step. */
-const TIMERS_PER_STEP = 256
+/** Stored timers handled, and topics read, in one step. */
+const TOPICS_PER_STEP = 256
+/** Beyond this share of the journal's budget no more topics are deleted until it is less full: others need it too. */
+const DELETE_SHARE = 0.75
+const FULL_MS = 10
 /** A stored timer of a topic in use is only a safeguard against a crash: it is pushed forward by at least this. */
 const COARSE_MS = 60_000
+
+/** What becomes of topics that are due is not for this file to say. */
+export interface Judge {
+  /** Is its time over, so that `look` deletes it? */
+  isOver(topic: Topic): boolean
+  look(topic: Topic): void
+}
 
 type Postponed = StoredTimer & { readonly laterMs: number }
 
 export class DueTopics {
   private readonly context: Context
-  private readonly look: (topic: Topic) => void
+  private readonly judge: Judge
   private readonly startedWallMs: number
   private cancelAlarm: (() => void) | null = null
   private alarmMs = Number.POSITIVE_INFINITY
+  /** Timers up to here have been handled; those that are in the table still go with their topics. */
+  private handled: TimerPlace = timersFrom(0)
   private reading: Promise<void> | null = null
   private starting: Promise<void> | null = null
   private stopped = false
+  /** Ends a pause. */
+  private goOn: () => void = () => undefined
 
-  constructor(context: Context, look: (topic: Topic) => void) {
+  constructor(context: Context, judge: Judge) {
     this.context = context
-    this.look = look
+    this.judge = judge
     this.startedWallMs = context.steadyWallMs()
   }
 
@@ -41,12 +55,14 @@ export class DueTopics {
   async stop(): Promise<void> {
     this.stopped = true
     this.cancelAlarm?.()
+    this.goOn()
     await this.starting
     await this.reading
   }
 
   /** There may be an earlier stored timer now. */
   setAlarm(dueMs: number): void {
+    if (dueMs <= this.handled.dueMs) this.handled = timersFrom(dueMs)
     if (this.stopped || dueMs >= this.alarmMs) return
     const { clock, steadyWallMs } = this.context
     this.cancelAlarm?.()
@@ -59,14 +75,22 @@ export class DueTopics {
 
   private async revive(): Promise<void> {
     const { shard } = this.context
-    for (const name of shard.unloadedNames()) await this.find(name)
+    const names = shard.unloadedNames()
+    for (let from = 0; from < names.length; from += TOPICS_PER_STEP) {
+      await this.findAll(names.slice(from, from + TOPICS_PER_STEP))
+    }
     for (let after = -1; !this.stopped; ) {
-      const page = await shard.openStreamTopics(after, LIMITS.pageItems)
-      for (const { name } of page) await this.find(name)
-      if (page.length < LIMITS.pageItems) break
+      const page = await shard.openStreamTopics(after, TOPICS_PER_STEP)
+      await this.findAll(page.map(({ name }) => name))
+      if (page.length < TOPICS_PER_STEP) break
       after = page.at(-1)?.epoch ?? after
     }
     await this.arm()
+  }
+
+  /** Together, because one after the other each would wait for the table by itself. */
+  private findAll(names: readonly string[]): Promise<(Topic | null | undefined)[]> {
+    return Promise.all(names.map((name) => this.find(name)))
   }
 
   /** Undefined if it cannot be read. */
@@ -82,7 +106,7 @@ export class DueTopics {
 
   private async arm(): Promise<void> {
     if (this.stopped) return
-    const next = await this.context.shard.timers.next()
+    const next = await this.context.shard.timers.next(this.handled)
     if (next !== null) this.setAlarm(next)
   }
 
@@ -104,40 +128,56 @@ export class DueTopics {
     const { steadyWallMs, shard } = this.context
     while (!this.stopped) {
       const nowMs = Math.floor(steadyWallMs())
-      const due = await shard.timers.due(nowMs, TIMERS_PER_STEP)
+      const from = this.handled
+      const due = await shard.timers.due(nowMs, TOPICS_PER_STEP, from)
       if (due.length === 0) return
       await this.handle(due, nowMs)
+      // Unless an earlier one has been stored meanwhile.
+      if (this.handled === from) this.handled = due.at(-1) ?? from
+      while (!this.stopped && shard.log.fullness > DELETE_SHARE) await this.pause()
     }
   }
 
+  private pause(): Promise<void> {
+    return new Promise((resolve) => {
+      this.goOn = resolve
+      this.context.clock.after(FULL_MS, resolve)
+    })
+  }
+
   /**
-   * Gives each timer a later time before its topic is looked at, so that none is read twice or lost. One that is earlier
-   * than what its topic's head says is left over from before, and dropped.
+   * A topic whose time is over is deleted, and its timer with it. All others get a later timer before they are looked at, so that
+   * none is read twice or lost. A timer that is earlier than what its topic's head says is left over from before, and dropped.
    */
   private async handle(due: readonly StoredTimer[], nowMs: number): Promise<void> {
     const { shard } = this.context
-    const postponed: Postponed[] = []
+    const isEarly = (timer: StoredTimer): boolean =>
+      timer.dueMs < this.startedWallMs && nowMs < this.startedWallMs + timer.lingerMs
+    const postponed: Postponed[] = due
+      .filter(isEarly)
+      .map((timer) => ({ ...timer, laterMs: Math.ceil(this.startedWallMs + timer.lingerMs) }))
+    const timers = due.filter((timer) => !isEarly(timer))
+    const found = await this.findAll(timers.map(({ name }) => name))
+    if (this.stopped) return
+    const dropped: StoredTimer[] = []
     const topics: Topic[] = []
-    for (const timer of due) {
-      if (this.stopped) return
-      const fullLingerMs = this.startedWallMs + timer.lingerMs
-      if (timer.dueMs < this.startedWallMs && nowMs < fullLingerMs) {
-        postponed.push({ ...timer, laterMs: Math.ceil(fullLingerMs) })
-        continue
-      }
-      const topic = await this.find(timer.name)
+    timers.forEach((timer, i) => {
+      const topic = found[i]
       if (topic === null || isLeftOver(topic, timer)) {
-        await shard.timers.drop(timer)
-        continue
+        dropped.push(timer)
+        return
       }
-      const laterMs = Math.ceil(nowMs + safeguardMs(topic, timer))
-      postponed.push({ ...timer, laterMs })
-      if (topic === undefined) continue
+      const isOver = topic !== undefined && this.judge.isOver(topic)
+      const laterMs = isOver ? timer.dueMs : Math.ceil(nowMs + safeguardMs(topic, timer))
+      if (!isOver) postponed.push({ ...timer, laterMs })
+      if (topic === undefined) return
       topic.state.storedDueMs = laterMs
-      topics.push(topic)
-    }
+      if (isOver) this.judge.look(topic)
+      else topics.push(topic)
+    })
+    if (dropped.length > 0) await shard.timers.drop(dropped)
     if (postponed.length > 0) await shard.timers.postpone(postponed)
-    for (const topic of topics) this.look(topic)
+    for (const topic of topics) this.judge.look(topic)
   }
 }
 

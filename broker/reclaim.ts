@@ -34,7 +34,10 @@ export class Reclaimer {
       topic.wakeBucket = -1
       this.look(topic)
     })
-    this.dueTopics = new DueTopics(context, (topic) => this.look(topic))
+    this.dueTopics = new DueTopics(context, {
+      isOver: (topic) => this.isPresent(topic) && this.isOver(topic, context.clock.monotonicMs()),
+      look: (topic) => this.look(topic),
+    })
     this.firstCommit = context.shard.log.number
     this.startedMs = context.clock.monotonicMs()
   }
@@ -140,9 +143,8 @@ export class Reclaimer {
   }
 
   private look(topic: Topic): void {
-    const { registry, clock } = this.context
-    if (this.stopped || topic.ended !== null || !registry.holds(topic)) return
-    const now = clock.monotonicMs()
+    if (!this.isPresent(topic)) return
+    const now = this.context.clock.monotonicMs()
     loseStreams(this.context, topic, now)
     if (this.isOver(topic, now)) {
       this.reclaim(topic)
@@ -151,6 +153,10 @@ export class Reclaimer {
     if (topic.retainAtMs <= now) this.retain(topic)
     if (topic.attachments.length === 0 && !topic.busy && this.idleUntil(topic) <= now && this.leave(topic)) return
     this.schedule(topic)
+  }
+
+  private isPresent(topic: Topic): boolean {
+    return !this.stopped && topic.ended === null && this.context.registry.holds(topic)
   }
 
   /** Takes the topic out of memory if the table has all of it; else asks for that, and is told by `flushed`. */

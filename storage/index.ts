@@ -27,7 +27,7 @@ export type {
   TableScan,
 } from './store.ts'
 export { hasLarge, storedBytes } from './stored-bytes.ts'
-export type { StoredTimer } from './timers.ts'
+export { type StoredTimer, type TimerPlace, timersFrom } from './timers.ts'
 export type { Branch, CheckpointEntry, ContextVersion, ProducerState, StreamState, TopicState } from './topic-state.ts'
 export type { Damage, Report, VerifyOptions } from './verify/damage.ts'
 export { type Salvaged, type SalvageOptions, type SalvageReport, salvageStore } from './verify/salvage.ts'

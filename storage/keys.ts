@@ -130,8 +130,9 @@ export function timerKey(dueMs: number, epoch: number): Buffer {
   return numbersKey(INDEX.timer, dueMs, epoch)
 }
 
-export function timersUntil(dueMs: number): TableRange {
-  return { gte: timerKey(0, 0), lt: timerKey(dueMs + 1, 0) }
+/** Timers behind the one of that time and epoch, up to a time, which is included. */
+export function timersWithin(after: { readonly dueMs: number; readonly epoch: number }, toMs: number): TableRange {
+  return { gte: timerKey(after.dueMs, after.epoch + 1), lt: timerKey(toMs + 1, 0) }
 }
 
 /** Of all topics, of those with a first segment, or of those that a principal created. */

@@ -4,13 +4,22 @@
  */
 
 import { pack, unpack } from '../protocol/index.ts'
-import { numberInKey, timerKey, timersUntil } from './keys.ts'
+import { numberInKey, timerKey, timersWithin } from './keys.ts'
 import { seal, unseal } from './seal.ts'
 import type { Table } from './store.ts'
 
-export interface StoredTimer {
+/** A place in the order of the timers, behind the one of that time and epoch. */
+export interface TimerPlace {
   readonly dueMs: number
   readonly epoch: number
+}
+
+/** Before all timers of a time and after it. */
+export function timersFrom(dueMs: number): TimerPlace {
+  return { dueMs, epoch: -1 }
+}
+
+export interface StoredTimer extends TimerPlace {
   readonly name: string
   readonly lingerMs: number
   readonly tableUsed: boolean
@@ -23,15 +32,18 @@ export class DueTimers {
     this.table = table
   }
 
-  /** When the next timer falls due, as milliseconds since 1970; null when there is none. */
-  async next(): Promise<number | null> {
-    const [entry] = await this.table.scan({ ...timersUntil(Number.MAX_SAFE_INTEGER - 1), limit: 1 })
+  /** When the next timer after that place, by default the first, falls due, as milliseconds since 1970; null when there is none. */
+  async next(after: TimerPlace = timersFrom(0)): Promise<number | null> {
+    const [entry] = await this.table.scan({ ...timersWithin(after, Number.MAX_SAFE_INTEGER - 1), limit: 1 })
     return entry === undefined ? null : numberInKey(entry.key, 0)
   }
 
-  /** Timers due by now, the oldest first. */
-  async due(nowMs: number, limit: number): Promise<StoredTimer[]> {
-    const entries = await this.table.scan({ ...timersUntil(nowMs), limit })
+  /**
+   * Timers after that place, by default all, that are due by now, the oldest first. LevelDB steps over every one in between that was
+   * deleted: who reads many goes on where it was.
+   */
+  async due(nowMs: number, limit: number, after: TimerPlace = timersFrom(0)): Promise<StoredTimer[]> {
+    const entries = await this.table.scan({ ...timersWithin(after, nowMs), limit })
     return entries.map(({ key, value }) => {
       const packed = unpack(unseal(key, value, 'a timer')) as [string, number, number, boolean]
       const [name, epoch, lingerMs, tableUsed] = packed
@@ -50,8 +62,8 @@ export class DueTimers {
     )
   }
 
-  /** Forgets a timer whose topic is gone. */
-  async drop(timer: StoredTimer): Promise<void> {
-    await this.table.write([{ key: timerKey(timer.dueMs, timer.epoch), value: null }])
+  /** Forgets timers whose topics are gone. */
+  async drop(timers: readonly StoredTimer[]): Promise<void> {
+    await this.table.write(timers.map(({ dueMs, epoch }) => ({ key: timerKey(dueMs, epoch), value: null })))
   }
 }

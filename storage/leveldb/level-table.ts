@@ -6,6 +6,7 @@
 import { LIMITS } from '../../protocol/index.ts'
 import type { Table, TableChange, TableEntry, TableRange, TableScan } from '../store.ts'
 import { DeletedRanges } from './deleted-ranges.ts'
+import { GatheredReads } from './gathered-reads.ts'
 import type { LevelHandle } from './level-handle.ts'
 import { WriteQueue, type WriteState } from './write-queue.ts'
 
@@ -19,6 +20,7 @@ export class LevelTable implements Table {
   readonly #state: WriteState
   readonly #queue: WriteQueue
   readonly #sync: boolean
+  readonly #reads: GatheredReads
   readonly #deleted = new DeletedRanges()
   /** Something was written since the last compaction, or may have been before the store was opened. */
   #changed = true
@@ -29,6 +31,7 @@ export class LevelTable implements Table {
     this.#db = db
     this.#state = state
     this.#queue = new WriteQueue(state)
+    this.#reads = new GatheredReads(db)
     this.#sync = sync
   }
 
@@ -37,7 +40,7 @@ export class LevelTable implements Table {
    * is not, that would hold up every connection for as long as the disk takes.
    */
   get(key: Uint8Array): Promise<Uint8Array | undefined> {
-    return this.#db.get(key)
+    return this.#reads.get(key)
   }
 
   async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {

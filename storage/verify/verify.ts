@@ -5,11 +5,12 @@
 
 import { isLitetopicError, unpack } from '../../protocol/index.ts'
 import { decodeHead } from '../head.ts'
-import { headRange, nameOfHeadKey, timersUntil } from '../keys.ts'
+import { headRange, nameOfHeadKey, timersWithin } from '../keys.ts'
 import { loadUnloaded, type Unloaded } from '../recovery.ts'
 import { unseal } from '../seal.ts'
 import type { Store, Table, TableEntry } from '../store.ts'
 import { storedInfo } from '../store-info.ts'
+import { timersFrom } from '../timers.ts'
 import type { TopicState } from '../topic-state.ts'
 import { Findings, faultOf, type Report, reasonOf, type VerifyOptions } from './damage.ts'
 import { EpochSet } from './epoch-set.ts'
@@ -115,7 +116,7 @@ async function judge(around: Surroundings, state: TopicState): Promise<Judged> {
 
 /** The epoch of a topic whose head cannot be read, from its timer; null if it has none. */
 async function epochOf(table: Table, name: string): Promise<number | null> {
-  for (let { gte, lt } = timersUntil(Number.MAX_SAFE_INTEGER - 1); ; ) {
+  for (let { gte, lt } = timersWithin(timersFrom(0), Number.MAX_SAFE_INTEGER - 1); ; ) {
     const page = await table.scan({ gte, lt })
     for (const { key, value } of page) {
       gte = Buffer.concat([key, Buffer.of(0)])

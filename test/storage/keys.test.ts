@@ -18,7 +18,7 @@ import {
   numberInKey,
   parseContextKey,
   timerKey,
-  timersUntil,
+  timersWithin,
 } from '../../storage/keys.ts'
 import { INDEX, type TableRange } from '../../storage/store.ts'
 import { uint53 } from '../protocol/arbitraries.ts'
@@ -92,8 +92,11 @@ describe('keys', () => {
     expect(isIn(chunkRange(big, 10, 20), chunkKey(big, 20))).toBe(false)
     expect(isIn(chunkRange(big, 10), chunkKey(big + 1, 0))).toBe(false)
     expect(isIn(epochRange(INDEX.checkpoint, big), checkpointKey(big + 1, 0))).toBe(false)
-    expect(isIn(timersUntil(big), timerKey(big, Number.MAX_SAFE_INTEGER))).toBe(true)
-    expect(isIn(timersUntil(big), timerKey(big + 1, 0))).toBe(false)
+    const within = timersWithin({ dueMs: 5, epoch: 7 }, big)
+    expect(isIn(within, timerKey(big, Number.MAX_SAFE_INTEGER))).toBe(true)
+    expect(isIn(within, timerKey(big + 1, 0))).toBe(false)
+    expect(isIn(within, timerKey(5, 8))).toBe(true)
+    expect(isIn(within, timerKey(5, 7))).toBe(false)
   })
 })
 

@@ -5,6 +5,7 @@ import { LIMITS } from '../../protocol/index.ts'
 import { findContext, findRecordId, findStream, listCheckpoints } from '../../storage/lookups.ts'
 import { SLAB_BYTES } from '../../storage/slabs.ts'
 import { INDEX } from '../../storage/store.ts'
+import type { StoredTimer } from '../../storage/timers.ts'
 import type { TopicState } from '../../storage/topic-state.ts'
 import { PLACES, type ShardPlace } from './shard-place.ts'
 import { type Rig, shown, type TestRecord, TIME_MS } from './shard-rig.ts'
@@ -256,7 +257,11 @@ describe.each(PLACES)('a shard on %s', (_, makePlace) => {
     ])
     await timers.postpone(found.map((timer) => ({ ...timer, laterMs: timer.dueMs + 100_000 })))
     expect((await timers.due(2 ** 41, 10)).map((timer) => timer.dueMs)).toEqual([5_000, 101_000, 103_000, 2 ** 40])
-    await timers.drop({ ...(found[0] as (typeof found)[0]), dueMs: 101_000 })
+    const [first] = await timers.due(2 ** 41, 1)
+    const behind = first as StoredTimer
+    expect((await timers.due(2 ** 41, 1, behind)).map((timer) => timer.dueMs)).toEqual([101_000])
+    expect(await timers.next(behind)).toBe(101_000)
+    await timers.drop(found.slice(0, 1).map((timer) => ({ ...timer, dueMs: 101_000 })))
     const state = await load('t0')
     state.dueMs = 7_000
     await rig.flush(state)
