@@ -1,6 +1,6 @@
 /** A bar plot as inline SVG: one figure of several competitors under each other, each with its name and its value. */
 
-import { escapeXml, short } from './plot.ts'
+import { escapeXml, seriesClass, short } from './plot.ts'
 
 export interface BarPlot {
   readonly title: string
@@ -16,8 +16,6 @@ const TOP = 8
 const BAR = 20
 const STEP = 28
 const BOTTOM = 26
-const FIRST_COLOUR = '#c2410c'
-const COLOUR = '#0b62a4'
 
 /** From 0 to the largest value; the first bar is set off from the others. */
 export function barsSvg({ title, unit, bars }: BarPlot): string {
@@ -30,10 +28,10 @@ export function barsSvg({ title, unit, bars }: BarPlot): string {
     const y = TOP + STEP * i
     const middle = y + BAR / 2
     const width = ((WIDTH - LEFT - RIGHT) * Math.max(value, 0)) / most
-    const colour = i === 0 ? FIRST_COLOUR : COLOUR
+    const colour = seriesClass(i === 0 ? 1 : 0)
     parts.push(
       `<text x="${LEFT - 8}" y="${middle}" dy="4" text-anchor="end">${escapeXml(label)}</text>`,
-      `<rect class="bar" x="${LEFT}" y="${y}" width="${width.toFixed(1)}" height="${BAR}" fill="${colour}"/>`,
+      `<rect class="bar ${colour}" x="${LEFT}" y="${y}" width="${width.toFixed(1)}" height="${BAR}"/>`,
       `<text x="${(LEFT + width + 6).toFixed(1)}" y="${middle}" dy="4">${short(value)}</text>`,
     )
   })

@@ -19,13 +19,16 @@ export interface Plot {
 }
 
 const WIDTH = 720
-const HEIGHT = 320
-const LEFT = 80
-const RIGHT = 16
-const TOP = 16
+const HEIGHT = 300
+const LEFT = 76
+const RIGHT = 20
+const TOP = 14
 const BOTTOM = 44
-const LEGEND_LINE = 18
-const COLOURS = ['#0b62a4', '#c2410c', '#15803d', '#7e22ce', '#a16207', '#be123c']
+const LEGEND_LINE = 20
+/** Beyond so many points a line is drawn without them. */
+const POINTS_DRAWN = 60
+/** How many series look different. */
+export const SERIES_STYLES = 6
 
 interface Scale {
   /** From 0 to 1. */
@@ -47,40 +50,53 @@ export function plotSvg({ title, x, y, series }: Plot): string {
   ]
   const px = (value: number): string => (LEFT + across.at(value) * (WIDTH - LEFT - RIGHT)).toFixed(1)
   const py = (value: number): string => (HEIGHT - BOTTOM - along.at(value) * (HEIGHT - TOP - BOTTOM)).toFixed(1)
-  const height = HEIGHT + LEGEND_LINE * series.length
+  const height = HEIGHT + LEGEND_LINE * series.length + 6
   const parts = [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${escapeXml(title)}">`,
   ]
   for (const tick of along.ticks) {
     parts.push(`<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${py(tick)}" y2="${py(tick)}"/>`)
-    parts.push(`<text class="tick" x="${LEFT - 6}" y="${py(tick)}" dy="4" text-anchor="end">${short(tick)}</text>`)
+    parts.push(`<text class="tick" x="${LEFT - 8}" y="${py(tick)}" dy="4" text-anchor="end">${short(tick)}</text>`)
   }
   for (const tick of across.ticks) {
     parts.push(
+      `<line class="grid" x1="${px(tick)}" x2="${px(tick)}" y1="${HEIGHT - BOTTOM}" y2="${HEIGHT - BOTTOM + 4}"/>`,
       `<text class="tick" x="${px(tick)}" y="${HEIGHT - BOTTOM + 18}" text-anchor="middle">${short(tick)}</text>`,
     )
   }
   parts.push(
-    `<text x="${(LEFT + WIDTH - RIGHT) / 2}" y="${HEIGHT - 6}" text-anchor="middle">${escapeXml(x.label)}</text>`,
+    `<text x="${(LEFT + WIDTH - RIGHT) / 2}" y="${HEIGHT - 7}" text-anchor="middle">${escapeXml(x.label)}</text>`,
   )
   const middle = (TOP + HEIGHT - BOTTOM) / 2
   parts.push(
     `<text x="14" y="${middle}" text-anchor="middle" transform="rotate(-90 14 ${middle})">${escapeXml(y.label)}</text>`,
   )
   series.forEach((one, i) => {
-    const colour = COLOURS[i % COLOURS.length]
-    const path = one.points.map(([at, value]) => `${px(at)},${py(value)}`).join(' ')
-    parts.push(`<polyline fill="none" stroke="${colour}" stroke-width="2" points="${path}"/>`)
-    for (const [at, value] of one.points) {
-      parts.push(
-        `<circle cx="${px(at)}" cy="${py(value)}" r="3.5" fill="${colour}"><title>${short(value)}</title></circle>`,
-      )
-    }
+    parts.push(...drawn(one, i, px, py))
     const legendY = HEIGHT + LEGEND_LINE * (i + 0.5)
-    parts.push(`<rect x="${LEFT}" y="${legendY - 9}" width="12" height="12" fill="${colour}"/>`)
-    parts.push(`<text x="${LEFT + 18}" y="${legendY + 2}">${escapeXml(one.label)}</text>`)
+    parts.push(
+      `<line class="line ${seriesClass(i)}" x1="${LEFT}" x2="${LEFT + 26}" y1="${legendY - 4}" y2="${legendY - 4}"/>`,
+    )
+    parts.push(`<text x="${LEFT + 34}" y="${legendY}">${escapeXml(one.label)}</text>`)
   })
   return `${parts.join('\n')}\n</svg>`
+}
+
+/** Has its colour, for light, dark and paper, and its dashes from the page. */
+export function seriesClass(index: number): string {
+  return `s${index % SERIES_STYLES}`
+}
+
+/** A line, and its points unless there are many. */
+function drawn({ points }: Series, index: number, px: (x: number) => string, py: (y: number) => string): string[] {
+  const path = points.map(([at, value]) => `${px(at)},${py(value)}`).join(' ')
+  const line = `<polyline class="line ${seriesClass(index)}" points="${path}"/>`
+  if (points.length > POINTS_DRAWN) return [line]
+  const circles = points.map(
+    ([at, value]) =>
+      `<circle class="${seriesClass(index)}" cx="${px(at)}" cy="${py(value)}" r="3.5"><title>${short(value)}</title></circle>`,
+  )
+  return [line, ...circles]
 }
 
 export function escapeXml(text: string): string {
@@ -88,23 +104,28 @@ export function escapeXml(text: string): string {
 }
 
 function scale(values: readonly number[], { log }: Axis): Scale {
-  return log === true ? logScale(values.filter((value) => value > 0)) : linearScale(Math.max(0, ...values))
+  return log === true ? logScale(values.filter((value) => value > 0)) : linearScale(values)
 }
 
-function linearScale(most: number): Scale {
-  const end = most > 0 ? most : 1
-  const power = 10 ** Math.floor(Math.log10(end))
-  const step = ([0.2, 0.5, 1, 2].find((factor) => end / (factor * power) <= 6) ?? 2) * power
-  const top = Math.ceil(end / step) * step
-  const ticks = Array.from({ length: Math.round(top / step) + 1 }, (_, i) => i * step)
-  return { at: (value) => value / top, ticks }
+/** From 0, or from below if there is less. */
+function linearScale(values: readonly number[]): Scale {
+  const [least, most] = [Math.min(0, ...values), Math.max(0, ...values)]
+  const span = most > least ? most - least : 1
+  const power = 10 ** Math.floor(Math.log10(span))
+  const step = ([0.2, 0.5, 1, 2].find((factor) => span / (factor * power) <= 6) ?? 2) * power
+  const [first, last] = [Math.floor(least / step), Math.ceil((least + span) / step)]
+  const ticks = Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step)
+  return { at: (value) => (value / step - first) / (last - first), ticks }
 }
 
-/** Whole powers of ten; at least two of them. */
+/** From the power of ten below to the one above; with ticks between them where there are few. */
 function logScale(values: readonly number[]): Scale {
   const low = values.length === 0 ? 0 : Math.floor(Math.log10(Math.min(...values)))
   const high = Math.max(low + 1, values.length === 0 ? 1 : Math.ceil(Math.log10(Math.max(...values))))
+  const factors = high - low > 2 ? [1] : [1, 2, 5]
   const ticks = Array.from({ length: high - low + 1 }, (_, i) => 10 ** (low + i))
+    .flatMap((power) => factors.map((factor) => power * factor))
+    .filter((tick) => tick <= 10 ** high)
   return { at: (value) => (Math.log10(Math.max(value, 10 ** low)) - low) / (high - low), ticks }
 }
 

@@ -2,10 +2,16 @@
 
 import { readFileSync } from 'node:fs'
 import { cpus, release, totalmem } from 'node:os'
+import type { Judged } from './goals.ts'
+import { short } from './plot.ts'
 import type { Figures, Outcome, Size } from './scenario.ts'
 
 export interface Run extends Outcome {
   readonly scenario: string
+  /** ISO 8601. */
+  readonly startedAt: string
+  /** Machine and versions, of a run that was measured before the others. */
+  readonly place?: string
 }
 
 export interface Report {
@@ -55,6 +61,18 @@ export function table({ scenario, params, results }: Run): string {
     `${scenario}: ${given.join(', ')}`,
     ...rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value.toLocaleString('en-US')}`),
   ].join('\n')
+}
+
+/** What was measured of what is to be reached, for people. */
+export function goalsTable(judged: readonly Judged[]): string {
+  const rows = judged
+    .filter(({ verdict }) => verdict !== 'not measured')
+    .map(({ goal, measured = 0, verdict }) => [goal.what, `${short(measured)} ${goal.unit}`, verdict] as const)
+  const widths = [0, 1].map((column) => Math.max(0, ...rows.map((row) => row[column]?.length ?? 0)))
+  const lines = rows.map(([what, measured, verdict]) =>
+    ['', what.padEnd(widths[0] ?? 0), measured.padStart(widths[1] ?? 0), verdict].join('  '),
+  )
+  return ['goals:', ...lines].join('\n')
 }
 
 /** Each number under the names that lead to it, joined by dots. */

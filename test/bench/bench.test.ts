@@ -1,12 +1,13 @@
 /** The suite in its tiny size: every scenario must run, check what it delivers, and say what it measured in the agreed shape. */
 
 import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { GOALS } from '../../bench/goals.ts'
 import { flatten, type Report } from '../../bench/report.ts'
 import { type Figures, figureAt, figuresAt } from '../../bench/scenario.ts'
 import { SCENARIOS } from '../../bench/scenarios.ts'
@@ -124,6 +125,15 @@ describe('a tiny run of all', () => {
     expect(report.runs.at(-1)?.samples?.length).toBeGreaterThan(3)
   })
 
+  it('has every figure that a goal is about, under the same names but for the numbers of a full run', () => {
+    for (const { path, less = [] } of GOALS) {
+      const [scenario, ...names] = path
+      if (!NAMES.includes(scenario)) continue
+      for (const of of [names, less]) expect([scenario, ...of, leadsSomewhere(resultsOf(scenario), of)]).toContain(true)
+    }
+    for (const name of NAMES) expect(GOALS.map(({ path }) => path[0])).toContain(name)
+  })
+
   describe('its page', () => {
     let html: string
 
@@ -137,8 +147,8 @@ describe('a tiny run of all', () => {
 
     it('has a section for each scenario, and in each plot a line and a point for every figure', () => {
       const sections = html.split('<section id=').slice(1)
-      expect(sections.map((section) => section.slice(1, section.indexOf('"', 1)))).toEqual(NAMES)
-      for (const section of sections) {
+      expect(sections.map((section) => section.slice(1, section.indexOf('"', 1)))).toEqual(['goals', ...NAMES])
+      for (const section of sections.slice(1)) {
         const plots = section.match(/<svg[\s\S]*?<\/svg>/g) ?? []
         expect(plots.length).toBeGreaterThan(0)
         for (const plot of plots) {
@@ -147,6 +157,36 @@ describe('a tiny run of all', () => {
           expect(plot).not.toMatch(/NaN|Infinity|undefined/)
         }
       }
+    })
+
+    it('holds each goal against what was measured, or says that it was not', () => {
+      const rows = html
+        .slice(html.indexOf('<section id="goals">'), html.indexOf('</section>'))
+        .match(/<tr><td>.*?<\/tr>/g)
+      expect(rows).toHaveLength(GOALS.length)
+      for (const row of rows ?? []) expect(row).toMatch(/>(aim reached|met|missed|not measured)<\/td><\/tr>$/)
+      const storm = rows?.find((row) => row.includes('resume storm'))
+      expect(storm).toContain('>aim reached<')
+      expect(rows?.filter((row) => row.includes('a million')).every((row) => row.includes('>not measured<'))).toBe(true)
+      expect(said.stdout).toContain('goals:')
+    })
+
+    it('can be made again, of this run and a later one', async () => {
+      const later = join(dir, 'later.json')
+      const runs = [{ ...report.runs[1], results: { byTopics: { 10000: { productShare: 0.6 } } } }]
+      await writeFile(later, JSON.stringify({ ...report, runs }))
+      const { stdout } = await bench(
+        'report',
+        '--with',
+        later,
+        '--with',
+        join(dir, 'out.json'),
+        '--report',
+        join(dir, 'both'),
+      )
+      expect(stdout).toMatch(/against the floor +0.6 × +met\n/)
+      const both = JSON.parse(await readFile(join(dir, 'both', 'bench.json'), 'utf8')) as Report
+      expect(both.runs.map(({ scenario }) => scenario)).toEqual(NAMES)
     })
 
     it('names machine and versions, and the file with the figures, which lies beside it', async () => {
@@ -164,13 +204,25 @@ it('has a section in the README for each scenario, in their order, and a line of
   expect(sections.filter((name) => NAMES.includes(name ?? ''))).toEqual(NAMES)
   const { stderr } = await bench('nothing').catch((error) => error)
   for (const { name, summary } of SCENARIOS) expect(stderr).toMatch(new RegExp(`^ +${name} +${summary}$`, 'm'))
-  expect(readme).toContain(stderr.match(/^usage: (.*)$/m)[1])
+  expect(readme).toContain(stderr.match(/^usage: (.*\n.*)$/m)[1].replace(/\n */, '\n  '))
 })
+
+/** Where a number is not the one of the path, any other one is taken. */
+function leadsSomewhere(results: Figures, path: readonly string[]): boolean {
+  let at: Figures | number | undefined = results
+  for (const name of path) {
+    if (typeof at !== 'object') return false
+    const isNumber = /^\d+$/.test(name)
+    at = at[name] ?? (isNumber ? Object.values(at)[0] : undefined)
+  }
+  return at !== undefined
+}
 
 it.each([
   ['an unknown scenario', ['nothing']],
   ['an unknown option', ['tokens', '--colour']],
   ['a time that is none', ['soak', '--minutes', 'long']],
+  ['a report of nothing', ['report']],
 ])('%s is refused with the usage and exit code 2', async (_, args) => {
   const failed = await bench(...args).catch((error) => error)
   expect(failed.code).toBe(2)

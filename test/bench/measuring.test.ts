@@ -104,7 +104,7 @@ it('a bar plot draws each value to scale, escapes its words, and stands having n
     { label: 'none', value: 0 },
   ]
   const svg = barsSvg({ title: '</svg>', unit: '&/s', bars })
-  const widths = [...svg.matchAll(/<rect class="bar" [^>]*width="([\d.]+)"/g)].map(([, width]) => Number(width))
+  const widths = [...svg.matchAll(/<rect class="bar s\d" [^>]*width="([\d.]+)"/g)].map(([, width]) => Number(width))
   expect(widths[0]).toBe((widths[1] ?? 0) / 4)
   expect(widths[2]).toBe(0)
   for (const drawn of [svg, barsSvg({ title: '', unit: '', bars: [] })]) {
