@@ -168,11 +168,13 @@ export class CommitLog<Item> {
   /** Writes any other operation on the topic. */
   write<K extends keyof OperationBody>(state: TopicState, type: K, body: OperationBody[K], item: Item | null): void {
     const packed = pack(body)
-    const gathering = this.begin(type === 'create' ? null : state, packed.length + OPERATION_OVERHEAD_BYTES)
+    // A creation and a deletion name the topic themselves; but the counters of a principal need that one's, too.
+    const isNamed = type === 'create' || (type === 'delete' && state.principal === null)
+    const gathering = this.begin(state, packed.length + OPERATION_OVERHEAD_BYTES, isNamed)
     this.put(type, packed)
     if (item !== null) gathering.items.push(item)
     this.finish(gathering)
-    if (type === 'create') {
+    if (isNamed) {
       state.introduced = true
       this.mark(state)
     }
@@ -235,7 +237,7 @@ export class CommitLog<Item> {
     return this.whenDurable(this.newest)
   }
 
-  private begin(state: TopicState | null, bytes: number): Gathered<Item> {
+  private begin(state: TopicState | null, bytes: number, isNamed = false): Gathered<Item> {
     this.check()
     let gathering = this.gathering
     if (gathering !== null && this.writer.length + bytes > gathering.end) {
@@ -244,8 +246,10 @@ export class CommitLog<Item> {
       gathering = null
     }
     gathering ??= this.open()
-    if (state !== null && !state.introduced) this.introduce(state)
-    if (state !== null) this.mark(state)
+    if (state !== null && !isNamed) {
+      if (!state.introduced) this.introduce(state)
+      this.mark(state)
+    }
     return gathering
   }
 

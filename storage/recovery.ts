@@ -14,7 +14,9 @@ import {
   type FoundOperation,
   OPERATION,
   type OperationBody,
+  type OperationType,
   readOperation,
+  type TopicExtra,
 } from './operations.ts'
 import { SLAB_BYTES, type Slabs } from './slabs.ts'
 import type { Journal, JournalEntry, Table } from './store.ts'
@@ -23,6 +25,9 @@ import { batchAt } from './tail.ts'
 import { TopicState } from './topic-state.ts'
 
 export const OPERATION_FIELDS = 4
+
+/** Operations that name their topic. */
+const NAMING: ReadonlySet<OperationType> = new Set([OPERATION.create, OPERATION.introduce, OPERATION.delete])
 
 /** A topic that the journal names and nobody has needed yet. */
 export interface Unloaded {
@@ -76,9 +81,8 @@ function indexEntry(slabs: Slabs, start: number, size: number, number: number, b
   for (let index = 0; !reader.done; index++) {
     const position = base + reader.at
     const operation = readOperation(reader)
-    if (operation.type === OPERATION.create || operation.type === OPERATION.introduce) {
-      const topic = named(operation, number)
-      if (!byEpoch.has(topic.epoch)) byEpoch.set(topic.epoch, topic)
+    if (NAMING.has(operation.type) && !byEpoch.has(operation.epoch)) {
+      byEpoch.set(operation.epoch, named(operation, number))
     }
     const topic = byEpoch.get(operation.epoch)
     // Operations of a topic that is not introduced lie before its newest flush: the table has their effects.
@@ -91,8 +95,10 @@ function indexEntry(slabs: Slabs, start: number, size: number, number: number, b
 function named({ type, body }: FoundOperation, since: number): Unloaded {
   const [epoch, name] = body as OperationBody['introduce']
   const created = type === OPERATION.create
-  const extra = created ? (body as OperationBody['create'])[4] : (body as OperationBody['introduce'])[2]
-  return { name, epoch, since, operations: [], principal: extra?.principal ?? null, created, deleted: false }
+  const extra = (body as unknown[])[created ? 4 : 2] as TopicExtra | null
+  // A deletion has none: that of a topic with a principal is introduced.
+  const principal = type === OPERATION.delete ? null : (extra?.principal ?? null)
+  return { name, epoch, since, operations: [], principal, created, deleted: false }
 }
 
 /** By how much an operation changes the bytes of its topic; `base` is where its slab begins. */
