@@ -235,12 +235,12 @@ export class Flusher {
     this.usage.touch(topic, flight.counters)
     if (state === null || state.deleted || this.underWay.has(state) || isClean(state)) return
     const asOf = { commit: this.log.number, operations: this.log.index }
-    const snapshot = takeSnapshot(state, this.log.slabs, asOf, this.listener.lingerMs(state))
+    const { changes, snapshots } = flight
+    const before = changes.length
+    snapshots.push(takeSnapshot(state, this.log.slabs, asOf, this.listener.lingerMs(state), changes))
+    for (let i = before; i < changes.length; i++) flight.bytes += bytesOf(changes[i] as TableChange)
     this.underWay.add(state)
     this.working.set(state.name, state)
-    for (const change of snapshot.changes) flight.changes.push(change)
-    flight.bytes += snapshot.bytes
-    flight.snapshots.push(snapshot)
   }
 
   /**
@@ -332,6 +332,10 @@ export class Flusher {
       this.listener.truncated()
     }
   }
+}
+
+function bytesOf({ key, value }: TableChange): number {
+  return key.length + (value?.length ?? 0)
 }
 
 /** Has the table all of the topic, its time included? */

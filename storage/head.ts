@@ -14,6 +14,7 @@ import {
   streamStateName,
   unpack,
 } from '../protocol/index.ts'
+import { Blocks } from './blocks.ts'
 import { headKey } from './keys.ts'
 import type { TopicExtra, TopicPolicy } from './operations.ts'
 import { SEAL_BYTES, unseal } from './seal.ts'
@@ -69,6 +70,7 @@ type More = [policy: TopicPolicy | null, extra: HeadExtra | null]
 
 /** The key and then the value, so that one checksum runs over both. Heads are written by the million: nothing is made for each. */
 const out = new ByteWriter(1024)
+const values = new Blocks()
 
 /** The value for the topic's head, whose key it is sealed with. */
 export function encodeHead(key: Uint8Array, state: TopicState, plan: HeadPlan): Buffer {
@@ -146,7 +148,7 @@ function flagsOf(state: TopicState, plan: HeadPlan, more: boolean): number {
 /** What `out` has behind the key, with the checksum of both before it. */
 function sealed(keyBytes: number): Buffer {
   const { bytes, length } = out
-  const value = Buffer.allocUnsafe(SEAL_BYTES + length - keyBytes)
+  const value = values.take(SEAL_BYTES + length - keyBytes)
   value.writeUInt32BE(crc32(bytes.subarray(0, length)), 0)
   value.set(bytes.subarray(keyBytes, length), SEAL_BYTES)
   return value

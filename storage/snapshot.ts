@@ -4,6 +4,7 @@
  */
 
 import { BatchReader, ByteReader, LIMITS, pack } from '../protocol/index.ts'
+import { Blocks } from './blocks.ts'
 import { type AsOf, encodeHead, packStream } from './head.ts'
 import {
   checkpointKey,
@@ -21,13 +22,11 @@ import { seal } from './seal.ts'
 import { EMPTY } from './short-list.ts'
 import type { Slabs } from './slabs.ts'
 import type { TableChange } from './store.ts'
-import { copyBatches } from './tail.ts'
+import { copyTail } from './tail.ts'
 import { countsOf, type Effects, type TopicState } from './topic-state.ts'
 
 export interface Snapshot {
   readonly state: TopicState
-  readonly changes: TableChange[]
-  readonly bytes: number
   /** Batches of the tail that are in it. */
   readonly batches: number
   readonly tailBytes: number
@@ -39,24 +38,30 @@ export interface Snapshot {
   readonly openStreams: boolean
 }
 
+/** Inline tails stay in memory for as long as their topics do. */
+const inlines = new Blocks()
+
 /**
- * What is to be written, in this order: should a crash let only the first changes through, then the head still is the old
+ * Adds what is to be written, in this order: should a crash let only the first changes through, then the head still is the old
  * one, and replaying the journal on it writes the same again. `lingerMs` of the topic is stored beside its timer.
  */
-export function takeSnapshot(state: TopicState, slabs: Slabs, asOf: AsOf, lingerMs: number): Snapshot {
-  const changes: TableChange[] = []
-  const batches = state.tail.length
-  const tail = copyBatches(state, slabs, 0, batches, state.nextOffset, Number.POSITIVE_INFINITY)
-  const size = tail.length + (state.inline?.length ?? 0)
+export function takeSnapshot(
+  state: TopicState,
+  slabs: Slabs,
+  asOf: AsOf,
+  lingerMs: number,
+  changes: TableChange[],
+): Snapshot {
+  const before = changes.length
+  const size = state.tailBytes + (state.inline?.length ?? 0)
   // A large message ends a chunk, so that its parts can go as soon as it is trimmed.
   const small = size <= LIMITS.inlineTailBytes && state.recent?.uploads === undefined
-  const whole = state.inline === null ? tail : Buffer.concat([state.inline, tail])
-  if (!small) putChunks(state, whole, changes)
+  const inline = small ? inlineTail(state, slabs, size) : null
+  if (!small) putChunks(state, copyTail(state, slabs, Buffer.allocUnsafe(size)), changes)
   state.flushing = state.recent
   state.recent = null
   if (state.flushing !== null) putEffects(state, state.flushing, changes)
-  const tableUsed = state.tableUsed || changes.length > 0
-  const inline = small && size > 0 ? whole : null
+  const tableUsed = state.tableUsed || changes.length > before
   const chunkedTo = small ? state.chunkedTo : state.nextOffset
   const openStreams = (state.openStreams?.size ?? 0) > 0
   putTimer(state, tableUsed, lingerMs, changes)
@@ -69,9 +74,7 @@ export function takeSnapshot(state: TopicState, slabs: Slabs, asOf: AsOf, linger
   state.flushingBytes = state.tailBytes
   return {
     state,
-    changes,
-    bytes: changes.reduce((sum, change) => sum + change.key.length + (change.value?.length ?? 0), 0),
-    batches,
+    batches: state.tail.length,
     tailBytes: state.tailBytes,
     flushedTo: state.nextOffset,
     chunkedTo,
@@ -80,6 +83,11 @@ export function takeSnapshot(state: TopicState, slabs: Slabs, asOf: AsOf, linger
     tableUsed,
     openStreams,
   }
+}
+
+/** The inline tail as it will be; the one there is if nothing came to it. */
+function inlineTail(state: TopicState, slabs: Slabs, size: number): Uint8Array | null {
+  return state.tailBytes === 0 ? state.inline : copyTail(state, slabs, inlines.take(size))
 }
 
 /** The table has the snapshot: what it holds is no longer needed in memory. */

@@ -53,6 +53,22 @@ export function readMemory(
   return copyBatches(state, slabs, first, state.tail.length, state.committedTo, maxBytes)
 }
 
+/** Fills `target`, which has their size, with the inline tail and the tail. */
+export function copyTail(state: TopicState, slabs: Slabs, target: Buffer): Buffer {
+  let at = 0
+  if (state.inline !== null) {
+    target.set(state.inline)
+    at = state.inline.length
+  }
+  if (state.tail.length === 0) return target
+  const batch = batchAt(slabs, state.tail[0] as number)
+  for (let i = 0; i < state.tail.length; i++) {
+    if (i > 0) moveTo(batch, slabs, state.tail[i] as number)
+    at = copyBytes(batch.bytes, batch.start, batch.end, target, at)
+  }
+  return target
+}
+
 /** The batches `[first, end)` of the tail that begin below `limit`, copied into one buffer. */
 export function copyBatches(
   state: TopicState,

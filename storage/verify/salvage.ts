@@ -237,7 +237,9 @@ class Salvage {
     state.openStreamsStored = false
     if (this.incarnation !== null) addBranch(state, this.incarnation)
     const asOf = { commit: this.source.journal.last + 1, operations: 0 }
-    await this.target.table.write(takeSnapshot(state, this.around.slabs, asOf, 0).changes)
+    const changes: TableChange[] = []
+    takeSnapshot(state, this.around.slabs, asOf, 0, changes)
+    await this.target.table.write(changes)
   }
 }
 
