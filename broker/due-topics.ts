@@ -25,6 +25,14 @@ export interface Judge {
 
 type Postponed = StoredTimer & { readonly laterMs: number }
 
+interface Page {
+  readonly timers: readonly StoredTimer[]
+  /** Those of topics that get their full linger after a start, and all others with their topics. */
+  readonly early: readonly StoredTimer[]
+  readonly ready: readonly StoredTimer[]
+  readonly found: readonly (Topic | null | undefined)[]
+}
+
 export class DueTopics {
   private readonly context: Context
   private readonly judge: Judge
@@ -88,20 +96,23 @@ export class DueTopics {
     await this.arm()
   }
 
-  /** Together, because one after the other each would wait for the table by itself. */
+  /**
+   * Together, because one after the other each would wait for the table by itself. Undefined for one that cannot be read, and for all
+   * once it has stopped.
+   */
   private findAll(names: readonly string[]): Promise<(Topic | null | undefined)[]> {
-    return Promise.all(names.map((name) => this.find(name)))
-  }
-
-  /** Undefined if it cannot be read. */
-  private async find(name: string): Promise<Topic | null | undefined> {
-    if (this.stopped) return undefined
-    try {
-      return await this.context.registry.find(name)
-    } catch (error) {
-      this.context.report(asLitetopicError(error))
-      return undefined
-    }
+    const found: (Topic | null | undefined)[] = names.map(() => undefined)
+    if (this.stopped || names.length === 0) return Promise.resolve(found)
+    return new Promise((resolve) => {
+      let left = names.length
+      for (const [i, name] of names.entries()) {
+        this.context.registry.whenFound(name, (error, topic) => {
+          if (error === null) found[i] = topic
+          else this.context.report(error)
+          if (--left === 0) resolve(found)
+        })
+      }
+    })
   }
 
   private async arm(): Promise<void> {
@@ -125,17 +136,36 @@ export class DueTopics {
   }
 
   private async readDue(): Promise<void> {
-    const { steadyWallMs, shard } = this.context
-    while (!this.stopped) {
-      const nowMs = Math.floor(steadyWallMs())
-      const from = this.handled
-      const due = await shard.timers.due(nowMs, TOPICS_PER_STEP, from)
-      if (due.length === 0) return
-      await this.handle(due, nowMs)
-      // Unless an earlier one has been stored meanwhile.
-      if (this.handled === from) this.handled = due.at(-1) ?? from
+    const { shard } = this.context
+    let from = this.handled
+    for (let next = this.readPage(from); !this.stopped; ) {
+      const page = await next
+      const to = page.timers.at(-1)
+      if (to === undefined) return
+      next = this.readPage(to)
+      await this.handle(page)
+      if (this.handled === from) this.handled = to
+      else next = this.readPage(this.handled) // an earlier one has been stored meanwhile
+      from = this.handled
       while (!this.stopped && shard.log.fullness > DELETE_SHARE) await this.pause()
     }
+  }
+
+  /** Timers due by now, and the topics of those that are not early. Read while the page before it is handled. */
+  private readPage(from: TimerPlace): Promise<Page> {
+    const page = this.readDuePage(from)
+    page.catch(() => undefined) // whoever waits for it hears; nobody does when the page before it has failed
+    return page
+  }
+
+  private async readDuePage(from: TimerPlace): Promise<Page> {
+    const nowMs = Math.floor(this.context.steadyWallMs())
+    const timers = await this.context.shard.timers.due(nowMs, TOPICS_PER_STEP, from)
+    const isEarly = (timer: StoredTimer): boolean =>
+      timer.dueMs < this.startedWallMs && nowMs < this.startedWallMs + timer.lingerMs
+    const ready = timers.filter((timer) => !isEarly(timer))
+    const early = ready.length === timers.length ? [] : timers.filter(isEarly)
+    return { timers, early, ready, found: await this.findAll(ready.map(({ name }) => name)) }
   }
 
   private pause(): Promise<void> {
@@ -149,19 +179,17 @@ export class DueTopics {
    * A topic whose time is over is deleted, and its timer with it. All others get a later timer before they are looked at, so that
    * none is read twice or lost. A timer that is earlier than what its topic's head says is left over from before, and dropped.
    */
-  private async handle(due: readonly StoredTimer[], nowMs: number): Promise<void> {
-    const { shard } = this.context
-    const isEarly = (timer: StoredTimer): boolean =>
-      timer.dueMs < this.startedWallMs && nowMs < this.startedWallMs + timer.lingerMs
-    const postponed: Postponed[] = due
-      .filter(isEarly)
-      .map((timer) => ({ ...timer, laterMs: Math.ceil(this.startedWallMs + timer.lingerMs) }))
-    const timers = due.filter((timer) => !isEarly(timer))
-    const found = await this.findAll(timers.map(({ name }) => name))
+  private async handle({ early, ready, found }: Page): Promise<void> {
     if (this.stopped) return
+    const { shard } = this.context
+    const nowMs = Math.floor(this.context.steadyWallMs())
+    const postponed: Postponed[] = early.map((timer) => ({
+      ...timer,
+      laterMs: Math.ceil(this.startedWallMs + timer.lingerMs),
+    }))
     const dropped: StoredTimer[] = []
     const topics: Topic[] = []
-    timers.forEach((timer, i) => {
+    ready.forEach((timer, i) => {
       const topic = found[i]
       if (topic === null || isLeftOver(topic, timer)) {
         dropped.push(timer)
@@ -175,7 +203,11 @@ export class DueTopics {
       if (isOver) this.judge.look(topic)
       else topics.push(topic)
     })
-    if (dropped.length > 0) await shard.timers.drop(dropped)
+    if (dropped.length > 0) {
+      // A topic may be gone because it is being deleted: should a crash undo that, it needs its timer.
+      await shard.log.whenAllDurable()
+      await shard.timers.drop(dropped)
+    }
     if (postponed.length > 0) await shard.timers.postpone(postponed)
     for (const topic of topics) this.judge.look(topic)
   }

@@ -26,7 +26,7 @@ export function takeFence(context: Context, topic: Topic, producerId: string): v
 export function releaseFence(context: Context, { topic, fence, producerId }: Attachment): Promise<void> {
   const { state } = topic
   const holds = producerId !== null && state.fenceHolder === producerId
-  if (!holds || topic.ended !== null) return Promise.resolve()
+  if (!holds || topic.end !== null) return Promise.resolve()
   return new Promise((resolve, reject) => setFence(context, topic, fence, null, resolve, reject))
 }
 

@@ -52,7 +52,7 @@ export async function readBatches(context: Context, topic: Topic, from: number):
     return shard.readMemory(topic.state, from) ?? (await shard.readChunk(topic.state, from))
   } catch (error) {
     // What was trimmed while the table was read looks like a hole.
-    if (from < topic.state.firstOffset && topic.ended === null) throw endedError(topic, 'trimmed', shard.incarnation)
+    if (from < topic.state.firstOffset && topic.end === null) throw endedError(topic, 'trimmed', shard.incarnation)
     throw error
   }
 }

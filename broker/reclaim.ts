@@ -4,7 +4,7 @@
  * at. After a start every topic gets its full linger, and every open stream its full grace.
  */
 
-import { LIMITS, LitetopicError } from '../protocol/index.ts'
+import { LIMITS, type LitetopicError } from '../protocol/index.ts'
 import type { TopicState } from '../storage/index.ts'
 import { CallbackItem } from './committer.ts'
 import { type Context, policyOf } from './context.ts'
@@ -85,7 +85,7 @@ export class Reclaimer {
     const now = this.context.clock.monotonicMs()
     topic.lastUsedMs = now
     orphanStreams(this.context, attachment)
-    if (topic.ended !== null) return
+    if (topic.end !== null) return
     if (topic.holders === 0 && topic.lingerUntilMs === Number.POSITIVE_INFINITY) {
       topic.lingerUntilMs = now + policyOf(this.context, topic).lingerMs
       this.setStoredDue(topic)
@@ -95,7 +95,7 @@ export class Reclaimer {
 
   /** The policy changed: the linger under way is measured anew, and retention is applied. */
   policyChanged(topic: Topic): void {
-    if (topic.ended !== null) return
+    if (topic.end !== null) return
     if (topic.holders === 0) {
       topic.lingerUntilMs = this.context.clock.monotonicMs() + policyOf(this.context, topic).lingerMs
     }
@@ -117,14 +117,14 @@ export class Reclaimer {
   delete(topic: Topic, event: 'deleted' | 'reclaimed'): Promise<void> {
     return new Promise((resolve, reject) => {
       const { shard, registry } = this.context
-      if (topic.ended !== null) {
+      if (topic.end !== null) {
         shard.log.afterCommit(new CallbackItem(resolve, reject))
         return
       }
-      const gone = new LitetopicError('GONE', `topic ${topic.name} was ${event}`, { outcome: 'gone' })
       const tell = new CallbackItem(
         () => {
           for (const attachment of topic.attachments) attachment.client.notice(attachment.handle, event, {})
+          const gone = topic.subscriptions.length > 0 ? topic.ended : null
           for (const subscription of [...topic.subscriptions]) subscription.close(gone)
           resolve()
         },
@@ -135,7 +135,7 @@ export class Reclaimer {
         },
       )
       shard.delete(topic.state, tell)
-      topic.ended = gone
+      topic.end = event
       this.context.uploads.topicEnded(topic)
       registry.remove(topic)
       this.forget(topic)
@@ -156,7 +156,7 @@ export class Reclaimer {
   }
 
   private isPresent(topic: Topic): boolean {
-    return !this.stopped && topic.ended === null && this.context.registry.holds(topic)
+    return !this.stopped && topic.end === null && this.context.registry.holds(topic)
   }
 
   /** Takes the topic out of memory if the table has all of it; else asks for that, and is told by `flushed`. */
@@ -207,7 +207,7 @@ export class Reclaimer {
   private retain(topic: Topic): void {
     if (this.stopped) return
     retain(this.context, topic, () => {
-      if (!this.stopped && topic.ended === null && this.context.registry.holds(topic)) this.schedule(topic)
+      if (!this.stopped && topic.end === null && this.context.registry.holds(topic)) this.schedule(topic)
     })
   }
 

@@ -96,7 +96,7 @@ export class Registry {
 
   /** Its deletion could not be stored: the name stands for it again. */
   restore(topic: Topic): void {
-    topic.ended = null
+    topic.end = null
     topic.state.deleted = false
     this.topics.set(topic.name, topic)
   }

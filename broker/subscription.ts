@@ -128,7 +128,7 @@ export class Subscription implements Reader {
         if (this.credit <= 0) return
         if (this.client.clogged) return this.waitForSocket()
         // Who deletes the topic ends its subscriptions, when that is durable.
-        if (this.topic.ended !== null) return
+        if (this.topic.end !== null) return
         if (this.position >= state.committedTo) {
           this.live = true
           return
@@ -139,7 +139,7 @@ export class Subscription implements Reader {
         if (memory !== null && reads % READS_PER_TURN === 0) await new Promise<void>((turn) => setImmediate(turn))
       }
     } catch (error) {
-      if (this.topic.ended === null) this.close(this.isTrimmed ? this.trimmedError() : asLitetopicError(error))
+      if (this.topic.end === null) this.close(this.isTrimmed ? this.trimmedError() : asLitetopicError(error))
     } finally {
       // Here, and not when the promise settles: a credit that comes right behind must find it done.
       this.pumping = false
@@ -148,7 +148,7 @@ export class Subscription implements Reader {
 
   /** Have the records that come next been trimmed, of a topic that is still there? */
   private get isTrimmed(): boolean {
-    return this.topic.ended === null && this.position < this.topic.state.firstOffset
+    return this.topic.end === null && this.position < this.topic.state.firstOffset
   }
 
   private trimmedError(): LitetopicError {

@@ -104,12 +104,18 @@ export class Topic {
   graces: Map<string, number> | null = null
   /** Changes of its fence that are not durable yet. */
   fencesUnderWay = 0
-  /** Set once the topic is deleted: why later operations fail. */
-  ended: LitetopicError | null = null
+  /** What became of it, if it is no more. */
+  end: 'deleted' | 'reclaimed' | null = null
 
   constructor(state: TopicState, nowMs: number) {
     this.state = state
     this.lastUsedMs = nowMs
+  }
+
+  /** Why later operations fail, once the topic is deleted. Made when it is asked for: an error takes longer than a deletion. */
+  get ended(): LitetopicError | null {
+    if (this.end === null) return null
+    return new LitetopicError('GONE', `topic ${this.name} was ${this.end}`, { outcome: 'gone' })
   }
 
   get name(): string {

@@ -72,10 +72,10 @@ export function retain(context: Context, topic: Topic, then: () => void): void {
 
 async function retainNow(context: Context, topic: Topic): Promise<void> {
   const { state } = topic
-  if (topic.ended !== null) return
+  if (topic.end !== null) return
   const { clock, shard, report } = context
   const cut = await retentionCut(context, topic)
-  if (topic.ended !== null) return
+  if (topic.end !== null) return
   if (cut.oldestMs !== null) {
     const left = cut.oldestMs + policyOf(context, topic).maxAgeMs - clock.wallMs()
     // A chunk that is too old and yet kept holds part of an open stream: it is looked at at the next flush.

@@ -321,7 +321,7 @@ export class Uploads {
   /** The incarnation of the topic that the upload is for; null if it is gone. */
   private async topicOf({ stored }: Upload): Promise<Topic | null> {
     const topic = await this.options.registry.find(stored.name)
-    return topic?.state.epoch === stored.epoch && topic.ended === null ? topic : null
+    return topic?.state.epoch === stored.epoch && topic.end === null ? topic : null
   }
 
   private async find(): Promise<void> {

@@ -6,7 +6,7 @@
 import { garbageMark } from './garbage.ts'
 import { headKey, openStreamsKey, timerKey } from './keys.ts'
 import type { TableChange } from './store.ts'
-import type { TopicState } from './topic-state.ts'
+import { TopicState } from './topic-state.ts'
 
 /** A topic in the journal whose state must be loaded before it can be flushed. */
 export interface LazyTopic {
@@ -24,7 +24,7 @@ export interface LazyTopic {
 export type AnyTopic = TopicState | LazyTopic
 
 export function isLazy(topic: AnyTopic): topic is LazyTopic {
-  return 'load' in topic
+  return !(topic instanceof TopicState)
 }
 
 const NONE: readonly AnyTopic[] = []

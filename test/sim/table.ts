@@ -1,9 +1,8 @@
 /** What lies in the table of a disk: heads by name, and of which epoch all other keys are. */
 
-import { unpack } from '../../protocol/index.ts'
+import { decodeHead } from '../../storage/head.ts'
 import { indexRange, nameOfHeadKey, numberInKey } from '../../storage/keys.ts'
 import type { SortedMap } from '../../storage/memory/sorted-map.ts'
-import { unseal } from '../../storage/seal.ts'
 import { INDEX } from '../../storage/store.ts'
 
 const ALL = 1_000_000
@@ -24,8 +23,8 @@ export function indexOf(table: SortedMap): TableIndex {
     for (const { key, value } of table.range(indexRange(byte), false, ALL)) {
       if (OF_THE_STORE.includes(byte)) continue
       if (byte === INDEX.head) {
-        const [, epoch] = unpack(unseal(key, value, 'a head')) as [number, number]
-        heads.set(nameOfHeadKey(key), epoch)
+        const name = nameOfHeadKey(key)
+        heads.set(name, decodeHead(name, value).state.epoch)
       } else
         keys.push({
           index,
