@@ -6,13 +6,12 @@ import { readFileSync } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import type { BrokerOptions } from '../broker/index.ts'
-import { removeDirectory, startChild, temporaryDirectory } from './child.ts'
+import { program, removeDirectory, startChild, temporaryDirectory } from './child.ts'
 import { type Heap, resident } from './memory.ts'
 import { Asker } from './requests.ts'
 
-const MAIN = fileURLToPath(new URL('./broker-main.ts', import.meta.url))
+const MAIN = program('broker-main')
 const POLL_MS = 20
 
 /** Of the product's own configuration. */

@@ -7,12 +7,20 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { constants, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { extname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
-const RUNTIME = ['--import', import.meta.resolve('tsx')]
+/** From source the children need the TypeScript loader as well; compiled they do not. */
+const EXTENSION = extname(import.meta.url)
+const RUNTIME = EXTENSION === '.ts' ? ['--import', import.meta.resolve('tsx')] : []
 
 const children = new Set<ChildProcess>()
 const directories = new Set<string>()
+
+/** The file of a program of the suite, by its path below bench/ without the extension. */
+export function program(name: string): string {
+  return fileURLToPath(new URL(`./${name}${EXTENSION}`, import.meta.url))
+}
 
 /** Starts a program of the suite in a process of its own. Resolves with the first message it sends; rejects if it ends before. */
 export async function startChild<T>(

@@ -5,15 +5,14 @@
 
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import { WebSocket } from 'ws'
 import { LIMITS } from '../protocol/index.ts'
-import { removeDirectory, startChild, temporaryDirectory } from './child.ts'
+import { program, removeDirectory, startChild, temporaryDirectory } from './child.ts'
 import { Histogram, round } from './histogram.ts'
 import { type Context, type Figures, figureAt, figuresAt, type Scenario } from './scenario.ts'
 import { measureTokens, seriesByTopics, tokensPerTopic, topicCounts } from './tokens.ts'
 
-const SERVER = fileURLToPath(new URL('./floor-server.ts', import.meta.url))
+const SERVER = program('floor-server')
 const WARM_UP_SHARE = 0.1
 
 /** Sizes of one commit: how many messages and bytes go in, are stored, and come out. */

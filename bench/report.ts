@@ -1,6 +1,6 @@
 /** What a run of the suite measured, in one shape for all: as JSON for programs, and as a table for people. */
 
-import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { cpus, release, totalmem } from 'node:os'
 import type { Judged } from './goals.ts'
 import { short } from './plot.ts'
@@ -34,12 +34,12 @@ export function machine(): Report['machine'] {
 }
 
 export function versions(): Report['versions'] {
-  const version = (path: string): string =>
-    (JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')) as { version: string }).version
+  const require = createRequire(import.meta.url)
+  const version = (name: string): string => (require(`${name}/package.json`) as { version: string }).version
   return {
-    litetopic: version('../package.json'),
-    level: version('../node_modules/level/package.json'),
-    ws: version('../node_modules/ws/package.json'),
+    litetopic: version('litetopic'),
+    level: version('level'),
+    ws: version('ws'),
     node: process.versions.node,
     v8: process.versions.v8,
   }

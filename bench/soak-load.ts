@@ -2,13 +2,12 @@
 
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
-import { startChild } from './child.ts'
+import { program, startChild } from './child.ts'
 import type { Heap } from './memory.ts'
 import { Asker } from './requests.ts'
 import type { SoakCounts, SoakTimes } from './soak-session.ts'
 
-const MAIN = fileURLToPath(new URL('./soak-load-main.ts', import.meta.url))
+const MAIN = program('soak-load-main')
 
 export interface SoakLoadSettings {
   readonly url: string
