@@ -5,6 +5,7 @@
 
 import { type Broker, connect, type Session } from '../client/index.ts'
 import { BrokerProcess } from './broker-process.ts'
+import { cpuMs } from './cpu.ts'
 import { Gate } from './gate.ts'
 import { percentiles, round } from './histogram.ts'
 import { type Context, type Figures, figureAt, figuresAt, type Scenario, ticking } from './scenario.ts'
@@ -153,6 +154,9 @@ async function measureStorm(broker: BrokerProcess, clients: number, context: Con
     await broker.restart()
     const restartMs = performance.now() - startedMs
     await gate.whenLost(clients)
+    const pids = { broker: broker.pid, clients: process.pid }
+    const cpuBefore = Object.values(pids).map(cpuMs)
+    const emptyBytes = broker.anonBytes()
     const openedMs = performance.now()
     const live = readers.time(1, () => openedMs)
     gate.open()
@@ -164,8 +168,16 @@ async function measureStorm(broker: BrokerProcess, clients: number, context: Con
         await readers.reached(clients * (BEFORE_CRASH + 1))
       },
     )
+    const elapsedMs = performance.now() - openedMs
+    const [brokerMs = 0, clientsMs = 0] = Object.values(pids).map((pid, i) => cpuMs(pid) - (cpuBefore[i] ?? 0))
     readers.check(BEFORE_CRASH + 1)
-    return { brokerRestartMs: round(restartMs), liveMs: live.percentiles() }
+    return {
+      brokerRestartMs: round(restartMs),
+      liveMs: live.percentiles(),
+      cpuCores: { broker: round(brokerMs / elapsedMs), clients: round(clientsMs / elapsedMs) },
+      cpuMicrosPerClient: { broker: round((brokerMs * 1000) / clients), clients: round((clientsMs * 1000) / clients) },
+      brokerBytesPerClient: Math.round((broker.anonBytes() - emptyBytes) / clients),
+    }
   } finally {
     await inBatches(brokers.length, async (i) => brokers[i]?.close())
   }

@@ -12,7 +12,7 @@ import type { SharedBatches, SharedMessage } from './client.ts'
 export const CROWD_READERS = 64
 
 /** Readers served in one turn of the loop, of all crowds together; and of one crowd before the next one's turn. */
-const READERS_PER_TURN = 128
+const READERS_PER_TURN = 64
 const READERS_AT_ONCE = 32
 
 /** A reader, as its crowd sees it. */
