@@ -82,7 +82,7 @@ describe('the readers of a crowd are served', () => {
     crowd.offer(0, 10, 0, 1)
     await turn()
     readers.splice(0, 20)
-    await turn()
+    while (crowd.waits) await turn()
     expect(new Set(served.map(({ reader }) => reader)).size).toBe(180)
     crowd.offer(0, 10, 1, 2)
     readers.splice(0)
@@ -127,6 +127,25 @@ describe('a crowd gets every record once and in order', () => {
     }
     expect(own[0]?.readings[0]?.batches.at(-1)?.live).toBe(true)
     expect(leaver.readings[0]?.messages).toEqual(written.slice(0, leaver.readings[0]?.position))
+  })
+
+  test('and nobody more than its credit and one batch, however much a round holds', async () => {
+    const broker = await TestBroker.start()
+    const writer = await broker.peer()
+    await writer.attach('crowded', { producer: 'p' })
+    const { peer, readings } = await subscribed(broker, MANY, { creditBytes: 60, regrant: false })
+    const append = (sequence: number) => writer.append({ sequence }, message(`message ${sequence}`))
+    await Promise.all(writer.together(() => Array.from({ length: 10 }, (_, sequence) => append(sequence))))
+    // Time for all rounds that there may be.
+    for (let turns = 0; turns < 50; turns++) await turn()
+    await peer.roundTrip()
+    for (const { batches } of readings) {
+      const allButLast = batches.slice(0, -1).reduce((sum, { bytes }) => sum + bytes, 0)
+      expect(allButLast).toBeLessThan(60)
+      expect(batches.length).toBeGreaterThan(1)
+    }
+    for (const { id } of readings) peer.send([UP.credit, id, 1_000])
+    await peer.until(() => readings.every(({ position }) => position === 10))
   })
 
   test('and of what a block has no room for, from where it stands', async () => {
