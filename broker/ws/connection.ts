@@ -70,7 +70,6 @@ export class Connection implements Client, OutgoingOwner {
     this.socket = socket
     this.owner = owner
     this.outgoing = new Outgoing(socket, this)
-    socket.binaryType = 'nodebuffer'
     socket.on('message', (data, isBinary) => this.receive(data, isBinary))
     socket.on('pong', () => {
       this.alive = true

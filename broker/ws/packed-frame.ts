@@ -4,6 +4,8 @@ import { ByteWriter, type DOWN } from '../../protocol/index.ts'
 
 /** `[type, bytes]` as msgpack: a list of two, the type, and the length of the bytes in four bytes. */
 const HEADER_BYTES = 7
+/** What it begins with: V8 keeps arrays as small as this in its own heap, and most connections never need more. */
+const FIRST_BYTES = 64
 /** What it keeps while its connection is idle. */
 const KEPT_BYTES = 4096
 /** One that has grown beyond this is given back when its frame is complete. */
@@ -11,7 +13,7 @@ const LARGE_BYTES = 128 * 1024
 
 export class PackedFrame {
   /** Where its contents are written to. */
-  readonly out = new ByteWriter(1024)
+  readonly out = new ByteWriter(FIRST_BYTES)
   private readonly type: number
 
   constructor(type: typeof DOWN.ack | typeof DOWN.deliver) {

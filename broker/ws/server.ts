@@ -1,33 +1,17 @@
 /** The listening socket: the transport of WebSockets, and a plain answer to whoever comes without one. */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { Duplex } from 'node:stream'
-import { WebSocket, WebSocketServer } from 'ws'
+import { WebSocketServer } from 'ws'
 import { LitetopicError, SUBPROTOCOL, WEBSOCKET_PATH } from '../../protocol/index.ts'
-import type { SharedMessage } from '../client.ts'
 import type { Transport } from './hub.ts'
-import { wireOf } from './shared.ts'
 import type { Socket } from './socket.ts'
+import { StreamedSocket } from './streamed-socket.ts'
 
 /**
  * Connections that wait to be accepted: those of a crowd that comes back at once. Beyond it the system drops them, and they try again
  * after a second or more. The system's own bound (on Linux `net.core.somaxconn`) holds below it.
  */
 const BACKLOG = 16_384
-
-/** What ws makes of a connection, and the stream beneath it. */
-class StreamedSocket extends WebSocket implements Socket {
-  stream: Duplex | null = null
-
-  /**
-   * Past ws, which would frame it anew for each: half of what sending costs beside the system call. Nothing of ws lies half
-   * written between two messages, as it neither compresses nor fragments.
-   */
-  share(message: SharedMessage, done: () => void): void {
-    if (this.stream === null || this.readyState !== WebSocket.OPEN) this.send(message.bytes, done)
-    else this.stream.write(wireOf(message), done)
-  }
-}
 
 export class WebSocketTransport implements Transport {
   private readonly host: string
@@ -46,7 +30,6 @@ export class WebSocketTransport implements Transport {
       // Twice the limit: what lies between gets a typed error, what is beyond is cut off by ws.
       maxPayload: frameBytes * 2,
       perMessageDeflate: false,
-      WebSocket: StreamedSocket,
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
     })
   }
@@ -54,9 +37,7 @@ export class WebSocketTransport implements Transport {
   listen(accept: (socket: Socket) => void): Promise<number> {
     const { host, port } = this
     this.sockets.on('connection', (socket, request) => {
-      const streamed = socket as StreamedSocket
-      streamed.stream = request.socket
-      accept(streamed)
+      accept(new StreamedSocket(socket, request.socket))
     })
     return new Promise((resolve, reject) => {
       this.sockets.on('error', (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)))

@@ -1,12 +1,7 @@
-/** Messages that many connections are sent alike: encoded for the first of them, as a frame and as what goes over the wire. */
+/** Messages that many connections are sent alike: encoded for the first of them. */
 
 import { ByteWriter, beginBytesFrame, DOWN, endBytesFrame } from '../../protocol/index.ts'
 import type { SharedBatches, SharedMessage } from '../client.ts'
-
-/** The flags of a final binary WebSocket frame, and how its length is told. */
-const FINAL_BINARY = 0x82
-const LENGTH_16 = 126
-const LENGTH_64 = 127
 
 /** One `deliver` frame with all of the batches. */
 export function encodeShared(subscription: number, batches: SharedBatches): SharedMessage {
@@ -23,20 +18,4 @@ export function encodeShared(subscription: number, batches: SharedBatches): Shar
   const message: SharedMessage = { bytes: out.view(), wire: null }
   batches.encoded.set(subscription, message)
   return message
-}
-
-/** The message as one unmasked WebSocket frame. */
-export function wireOf(message: SharedMessage): Uint8Array {
-  message.wire ??= Buffer.concat([headerOf(message.bytes.length), message.bytes])
-  return message.wire
-}
-
-function headerOf(size: number): Buffer {
-  if (size < LENGTH_16) return Buffer.from([FINAL_BINARY, size])
-  const header = Buffer.alloc(size < 0x1_0000 ? 4 : 10)
-  header[0] = FINAL_BINARY
-  header[1] = size < 0x1_0000 ? LENGTH_16 : LENGTH_64
-  if (size < 0x1_0000) header.writeUInt16BE(size, 2)
-  else header.writeUIntBE(size, 4, 6)
-  return header
 }

@@ -4,7 +4,6 @@ import type { SharedMessage } from '../client.ts'
 
 /** What is needed of a WebSocket, which a transport accepts; those of `ws` have it. */
 export interface Socket {
-  binaryType: string
   readonly bufferedAmount: number
   on(event: 'message', listener: (data: Buffer, isBinary: boolean) => void): unknown
   on(event: 'pong' | 'close' | 'error', listener: () => void): unknown

@@ -318,7 +318,6 @@ export class SimNetwork {
 function brokerSocket(line: Line): BrokerSocket {
   const { broker } = line
   return {
-    binaryType: 'nodebuffer',
     get bufferedAmount() {
       return line.down.held
     },
