@@ -3,16 +3,16 @@
  * process of its own, that should not notice.
  */
 
-import { type Broker, connect } from '../client/index.ts'
 import { BrokerProcess } from './broker-process.ts'
 import { cpuMs } from './cpu.ts'
+import { Crowd } from './crowd.ts'
 import { round } from './histogram.ts'
 import { Metronome } from './metronome.ts'
 import { type Context, type Figures, figureAt, figuresAt, type Outcome, type Scenario, ticking } from './scenario.ts'
-import { inBatches, TokenReaders } from './token-load.ts'
-import { Traffic } from './traffic.ts'
 
 const PER_SECOND = 50
+/** So that the readers are not one process that the broker waits for. */
+const READER_PROCESSES = 2
 const SIZES = {
   tiny: { readers: [20], seconds: 0.5 },
   full: { readers: [1_000, 10_000], seconds: 10 },
@@ -58,54 +58,43 @@ function series({ results }: Outcome, ...path: readonly string[]): [number, numb
 
 async function measureFanout(count: number, seconds: number, context: Context): Promise<Figures> {
   const broker = await BrokerProcess.start()
-  const emptyBytes = broker.anonBytes()
-  const traffic = new Traffic()
-  let brokers: Broker[] = []
   let metronome: Metronome | null = null
+  let crowd: Crowd | null = null
   try {
     metronome = await Metronome.start({ url: broker.url, prefix: 'fan', topics: 2, perSecond: PER_SECOND })
+    const { heapBytes, externalBytes } = await broker.ask('collect')
     context.progress(`${count} readers: connecting`)
-    const readers = new TokenReaders()
-    brokers = await inBatches(count, async () => {
-      const reader = connect(broker.url, { webSocket: traffic.webSocket })
-      readers.add(await reader.session('fan/0', { observe: true }))
-      return reader
-    })
-    const pids = { broker: broker.pid, readers: process.pid }
-    const connectedBytes = broker.anonBytes()
-    traffic.reset()
-    const cpuBefore = Object.values(pids).map(cpuMs)
-    const beganMs = (await metronome.go(seconds * PER_SECOND)) - performance.timeOrigin
-    const delivery = readers.time(1, (_, index) => beganMs + (index * 1000) / PER_SECOND)
-    const beside = await ticking(
-      context,
-      () => `${count} readers: ${readers.total} tokens delivered`,
-      async () => {
-        const ended = await (metronome as Metronome).done()
-        await readers.reached(count * ended.written)
-        return ended
-      },
-    )
-    const elapsed = (performance.now() - beganMs) / 1000
-    const [brokerMs = 0, readersMs = 0] = Object.values(pids).map((pid, i) => cpuMs(pid) - (cpuBefore[i] ?? 0))
-    readers.check(beside.written)
+    const settings = { url: broker.url, topic: 'fan/0', readers: count / READER_PROCESSES }
+    crowd = await Crowd.start(settings, READER_PROCESSES)
+    const connected = await broker.ask('collect')
+    const cpuBefore = { broker: cpuMs(broker.pid), readers: crowd.cpuMs }
+    const beganMs = await metronome.go(seconds * PER_SECOND)
+    await crowd.time(beganMs, 1000 / PER_SECOND)
+    const all = metronome.done()
+    const reading = (): string => `${count} readers: reading`
+    const beside = await ticking(context, reading, () => all)
+    const { endedMs, frames, deliveryMs } = await crowd.done(beside.written)
+    const spent = { broker: cpuMs(broker.pid) - cpuBefore.broker, readers: crowd.cpuMs - cpuBefore.readers }
+    const elapsedMs = endedMs - beganMs
     return {
-      framesPerSecond: Math.round(traffic.receivedMessages / elapsed),
-      deliveriesPerSecond: Math.round(readers.total / elapsed),
+      framesPerSecond: Math.round((frames * 1000) / elapsedMs),
+      deliveriesPerSecond: Math.round((count * beside.written * 1000) / elapsedMs),
       tokens: beside.written,
-      deliveryMs: delivery.percentiles(),
+      deliveryMs,
       bystanderMs: beside.deliveryMs,
-      cpuCores: { broker: round(brokerMs / elapsed / 1000), readers: round(readersMs / elapsed / 1000) },
+      cpuCores: { broker: round(spent.broker / elapsedMs), readers: round(spent.readers / elapsedMs) },
       cpuMicrosPerFrame: {
-        broker: round((brokerMs * 1000) / traffic.receivedMessages),
-        readers: round((readersMs * 1000) / traffic.receivedMessages),
+        broker: round((spent.broker * 1000) / frames),
+        readers: round((spent.readers * 1000) / frames),
       },
-      brokerBytesPerReader: Math.round((connectedBytes - emptyBytes) / count),
+      brokerBytesPerReader: Math.round(
+        (connected.heapBytes + connected.externalBytes - heapBytes - externalBytes) / count,
+      ),
       brokerAnonBytes: broker.anonBytes(),
     }
   } finally {
     metronome?.stop()
-    await inBatches(brokers.length, async (i) => brokers[i]?.close())
+    await crowd?.close()
     await broker.stop()
   }
 }

@@ -31,6 +31,27 @@ export class Histogram {
     }
   }
 
+  /** What was counted, for another process to `merge`: bucket and count in turn, and the greatest time in microseconds at the end. */
+  buckets(): number[] {
+    const pairs: number[] = []
+    for (let bucket = 0; bucket < this.counts.length; bucket++) {
+      const count = this.counts[bucket] as number
+      if (count > 0) pairs.push(bucket, count)
+    }
+    return [...pairs, this.max]
+  }
+
+  /** Adds what another one has counted. */
+  merge(buckets: readonly number[]): void {
+    for (let i = 0; i + 1 < buckets.length; i += 2) {
+      const bucket = buckets[i] as number
+      const count = buckets[i + 1] as number
+      this.counts[bucket] = (this.counts[bucket] as number) + count
+      this.samples += count
+    }
+    this.max = Math.max(this.max, buckets.at(-1) as number)
+  }
+
   /** The upper bound of the bucket in which the share is reached. */
   private at(share: number): number {
     const wanted = Math.ceil(this.samples * share)

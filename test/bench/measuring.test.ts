@@ -20,6 +20,19 @@ describe('percentiles', () => {
     }
   })
 
+  it('of two processes together are those of all samples', () => {
+    const [all, one, other] = [new Histogram(), new Histogram(), new Histogram()]
+    for (let i = 1; i <= 1000; i++) {
+      all.add(i)
+      if (i % 3 === 0) one.add(i)
+      else other.add(i)
+    }
+    one.merge(JSON.parse(JSON.stringify(other.buckets())))
+    expect(one.percentiles()).toEqual(all.percentiles())
+    one.merge(new Histogram().buckets())
+    expect(one.percentiles()).toEqual(all.percentiles())
+  })
+
   it('of a single sample are that sample, and of none are zero', () => {
     const histogram = new Histogram()
     expect(histogram.percentiles()).toEqual({ p50: 0, p90: 0, p99: 0, p999: 0, max: 0 })
