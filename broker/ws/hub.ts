@@ -24,6 +24,9 @@ export interface HubOptions {
   readonly frameBytes: number
 }
 
+/** Connections that are pinged in one turn of the loop. */
+const PINGS_PER_TURN = 64
+
 export class Hub implements ConnectionOwner {
   private readonly options: HubOptions
   private readonly peers = new Map<Connection, Peer>()
@@ -192,9 +195,15 @@ export class Hub implements ConnectionOwner {
 
   private ping(): void {
     this.cancelPing = this.options.clock.after(LIMITS.pingMs, () => {
-      for (const connection of this.peers.keys()) connection.ping()
+      this.pingSome([...this.peers.keys()])
       this.ping()
     })
+  }
+
+  /** A few in each turn of the loop: to 10,000 at once it would be held up for longer than a token should take. */
+  private pingSome(left: Connection[]): void {
+    for (const connection of left.splice(-PINGS_PER_TURN)) if (this.peers.has(connection)) connection.ping()
+    if (left.length > 0) setImmediate(() => this.pingSome(left))
   }
 }
 
