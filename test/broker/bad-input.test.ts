@@ -108,6 +108,14 @@ describe('a connection that cannot go on is told why and closed', () => {
     await broker.clock.advance(LIMITS.pingMs * 2 + 1000)
     await eventually(() => broker.broker.stats().connections === before - 1)
   })
+
+  test('and so is each of many, though they are not all pinged at once', async () => {
+    const before = broker.broker.stats().connections
+    const silent = await Promise.all(Array.from({ length: 150 }, () => broker.peer()))
+    for (const { socket } of silent) socket.pause()
+    await broker.clock.advance(LIMITS.pingMs * 2 + 1000)
+    await eventually(() => broker.broker.stats().connections === before)
+  })
 })
 
 describe('a request that makes no sense is refused, and the connection goes on', () => {
