@@ -49,6 +49,8 @@ export interface ConnectionOwner {
 export class Connection implements Client, OutgoingOwner {
   principal: string | undefined = undefined
   greeted = false
+  /** Called with its hello, or its end: a timer that is left would keep a closed connection in memory. */
+  cancelHelloTimer: () => void = () => undefined
   /** Heard from since the last ping. */
   alive = true
   private readonly socket: Socket

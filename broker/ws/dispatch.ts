@@ -172,6 +172,7 @@ export class Peer {
       throw wrongVersion(version)
     }
     this.connection.greeted = true
+    this.connection.cancelHelloTimer()
     this.connection.send(welcomeFrame(this.welcome))
   }
 

@@ -109,6 +109,7 @@ export class Hub implements ConnectionOwner {
   closed(connection: Connection): void {
     const peer = this.peers.get(connection)
     this.peers.delete(connection)
+    connection.cancelHelloTimer()
     peer?.close()
     this.pausedOnes.delete(connection)
     this.whenAnswered()
@@ -169,8 +170,7 @@ export class Hub implements ConnectionOwner {
     const server = `litetopic ${version}`
     const welcome = { incarnation, server, messageBytes: frameBytes, wallMs: () => clock.wallMs() }
     this.peers.set(connection, new Peer(connection, () => this.operations(), welcome))
-    clock.after(LIMITS.helloMs, () => {
-      if (connection.greeted || !this.peers.has(connection)) return
+    connection.cancelHelloTimer = clock.after(LIMITS.helloMs, () => {
       connection.fail(0, new LitetopicError('HELLO_EXPECTED', `no hello came within ${LIMITS.helloMs} ms`))
     })
   }

@@ -125,7 +125,10 @@ describe('a crowd gets every record once and in order', () => {
       await peer.until(() => readings.every(({ position }) => position === 60))
       for (const reading of readings) expect(reading.messages).toEqual(written)
     }
-    expect(own[0]?.readings[0]?.batches.at(-1)?.live).toBe(true)
+    // Who has caught up is in the crowd again.
+    await writer.append({ sequence: 60 }, message('one more'))
+    await shared.peer.until(() => shared.readings.every(({ position }) => position === 61))
+    expect(shared.readings.some(({ batches }) => batches.at(-1)?.live)).toBe(true)
     expect(leaver.readings[0]?.messages).toEqual(written.slice(0, leaver.readings[0]?.position))
   })
 
