@@ -132,7 +132,7 @@ export class Attachments {
     if (answer.isTrue) answer.committed()
     else {
       try {
-        this.context.shard.log.afterCommit(answer)
+        answer.wait()
       } catch (error) {
         answer.failed(asLitetopicError(error))
       }
@@ -147,6 +147,7 @@ class Answer implements CommitItem {
   private readonly attachment: Attachment
   private readonly created: boolean
   private readonly attaching: Attaching
+  private waits = false
 
   constructor(
     attachments: Attachments,
@@ -173,7 +174,15 @@ class Answer implements CommitItem {
     return shard.isCreated(state) && (isCommitted || isReadable)
   }
 
+  /** Is given when all is durable that was written so far, be it of other topics; until then its own needs its state. */
+  wait(): void {
+    this.waits = true
+    this.attachment.topic.uses++
+    this.context.shard.log.afterCommit(this)
+  }
+
   committed(): void {
+    this.noteEnd()
     const { attachment, context, producer } = this
     const { state } = attachment.topic
     const { incarnation } = context.shard
@@ -190,8 +199,14 @@ class Answer implements CommitItem {
   }
 
   failed(error: LitetopicError): void {
+    this.noteEnd()
     this.attachments.detach(this.attachment)
     this.attaching.refused(error)
+  }
+
+  private noteEnd(): void {
+    if (this.waits) this.attachment.topic.uses--
+    this.waits = false
   }
 
   /** What is known of the producer that attaches. */

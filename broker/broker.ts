@@ -47,7 +47,7 @@ export interface BrokerOptions {
   readonly limits?: LimitOptions
   /** After a writer's connection dropped, how long its streams wait before they are lost. Default 10 s. */
   readonly streamGraceMs?: number
-  /** How long a topic that nobody uses stays in memory. Default 10 s. */
+  /** How long a topic that nobody uses, attached or not, stays in memory. Default 10 s. */
   readonly residencyIdleMs?: number
   /** Idle time after which journal and disk space are given back. Default 10 s. */
   readonly quietMs?: number

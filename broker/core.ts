@@ -114,6 +114,7 @@ export class Core {
     }
     const reclaimer = new Reclaimer(context)
     registry.onResident = (topic) => reclaimer.resident(topic)
+    registry.onAwake = (topic) => reclaimer.awake(topic)
     const quiet = new Quiet(shard, clock, options.quietMs ?? LIMITS.quietMs, report)
     return new Core(context, reclaimer, quiet)
   }

@@ -73,7 +73,7 @@ export async function list(
   const limit = pageLimit(options.limit)
   const { states, more } = await statesBy(context, prefix, options.after ?? '', limit)
   const topics = states.map((state) => {
-    const topic = context.registry.get(state.name)
+    const topic = context.registry.resident(state.name)
     return summary(context, topic?.state ?? state, topic !== undefined)
   })
   return { topics, more }

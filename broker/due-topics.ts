@@ -101,16 +101,25 @@ export class DueTopics {
    * once it has stopped.
    */
   private findAll(names: readonly string[]): Promise<(Topic | null | undefined)[]> {
+    const { registry, report } = this.context
     const found: (Topic | null | undefined)[] = names.map(() => undefined)
     if (this.stopped || names.length === 0) return Promise.resolve(found)
     return new Promise((resolve) => {
       let left = names.length
+      const note = (i: number, topic: Topic | null | undefined): void => {
+        found[i] = topic
+        if (--left === 0) resolve(found)
+      }
       for (const [i, name] of names.entries()) {
-        this.context.registry.whenFound(name, (error, topic) => {
-          if (error === null) found[i] = topic
-          else this.context.report(error)
-          if (--left === 0) resolve(found)
-        })
+        const inUse = registry.get(name)
+        // What holds a topic is known without its state.
+        if (inUse !== undefined && inUse.isDormant && inUse.holders > 0) note(i, inUse)
+        else {
+          registry.whenFound(name, (error, topic) => {
+            if (error !== null) report(error)
+            note(i, error === null ? topic : undefined)
+          })
+        }
       }
     })
   }
@@ -191,6 +200,10 @@ export class DueTopics {
     const topics: Topic[] = []
     ready.forEach((timer, i) => {
       const topic = found[i]
+      if (topic?.isDormant === true) {
+        postponed.push({ ...timer, laterMs: Math.ceil(nowMs + safeguardMs(topic, timer)) })
+        return
+      }
       if (topic === null || isLeftOver(topic, timer)) {
         dropped.push(timer)
         return

@@ -65,6 +65,11 @@ export class Operations {
     this.attached.attach(client, handle, name, options, attaching)
   }
 
+  /** Makes the attachment's topic resident again, and tells when it is; with STORE_CORRUPT or STORE_UNAVAILABLE if it cannot be. */
+  wake({ topic }: Attachment, told: (error: LitetopicError | null) => void): void {
+    this.context.registry.whenFound(topic.name, told)
+  }
+
   /** To be called behind the reply to an attach: tells who comes back that it has been shut out meanwhile. */
   tellFenced(attachment: Attachment): void {
     tellFenced(attachment)
@@ -94,38 +99,41 @@ export class Operations {
 
   async openStream(attachment: Attachment, request: OpenRequest): Reply<typeof UP.openStream> {
     checkId(request.streamId, 'stream id')
-    return openStream(this.context, attachment, request)
+    return using(attachment.topic, () => openStream(this.context, attachment, request))
   }
 
   async stop(attachment: Attachment, streamId: string | null, reason: string | null): Reply<typeof UP.stop> {
     if (streamId !== null) checkId(streamId, 'stream id')
-    usable(attachment.topic)
-    return stopStreams(this.context, attachment, streamId, reason)
+    return using(usable(attachment.topic), () => stopStreams(this.context, attachment, streamId, reason))
   }
 
   async stream(attachment: Attachment, streamId: string): Reply<typeof UP.stream> {
-    const topic = usable(attachment.topic)
-    const stream = await findStream(this.context.shard.store.table, topic.state, checkId(streamId, 'stream id'))
-    const info = stream === null ? null : streamInfo(stream, topic.isLive(streamId))
-    await allCommitted(this.context, topic)
-    return { stream: info }
+    checkId(streamId, 'stream id')
+    return using(usable(attachment.topic), async (topic) => {
+      const stream = await findStream(this.context.shard.store.table, topic.state, streamId)
+      const info = stream === null ? null : streamInfo(stream, topic.isLive(streamId))
+      await allCommitted(this.context, topic)
+      return { stream: info }
+    })
   }
 
   async trim(attachment: Attachment, request: TrimRequest): Reply<typeof UP.trim> {
-    return trim(this.context, attachment, request)
+    return using(attachment.topic, () => trim(this.context, attachment, request))
   }
 
   /** Changes what is given of the topic's own policy. */
   async policy(attachment: Attachment, policy: PolicyInfo): Reply<typeof UP.policy> {
-    const topic = usable(attachment.topic)
+    const { shard } = this.context
     const change = storedPolicy(policy)
-    if (change !== null) {
-      await new Promise<void>((resolve, reject) => {
-        this.context.shard.setPolicy(topic.state, change, new CallbackItem(resolve, reject))
-      })
-      this.reclaimer.policyChanged(topic)
-    }
-    return { policy: policyInfo(policyOf(this.context, topic)) }
+    return using(usable(attachment.topic), async (topic) => {
+      if (change !== null) {
+        await new Promise<void>((resolve, reject) => {
+          shard.setPolicy(topic.state, change, new CallbackItem(resolve, reject))
+        })
+        this.reclaimer.policyChanged(topic)
+      }
+      return { policy: policyInfo(policyOf(this.context, topic)) }
+    })
   }
 
   /** Begins a subscription; deliveries follow the reply. */
@@ -136,7 +144,7 @@ export class Operations {
     options: { raw?: boolean; creditBytes?: number },
   ): Promise<{ subscription: Subscription; reply: ReplyOf<typeof UP.subscribe> }> {
     const topic = usable(attachment.topic)
-    const position = await positionOf(this.context, topic, from)
+    const position = await using(topic, () => positionOf(this.context, topic, from))
     usable(topic)
     if (attachment.detached) throw new LitetopicError('UNKNOWN_HANDLE', 'the handle was detached meanwhile')
     admitSubscription(attachment.scopes)
@@ -158,7 +166,7 @@ export class Operations {
 
   /** Begins an upload or goes on with it. `uploadBegun` is to be called behind the reply. */
   upload(attachment: Attachment, request: UploadRequest): Reply<typeof UP.upload> {
-    return this.context.uploads.begin(attachment, request)
+    return using(attachment.topic, () => this.context.uploads.begin(attachment, request))
   }
 
   uploadBegun(attachment: Attachment, uploadId: string): void {
@@ -166,40 +174,40 @@ export class Operations {
   }
 
   part(attachment: Attachment, frame: PartFrame): Reply<typeof UP.part> {
-    return this.context.uploads.part(attachment, frame)
+    return using(attachment.topic, () => this.context.uploads.part(attachment, frame))
   }
 
   abandon(attachment: Attachment, uploadId: string): Reply<typeof UP.abandon> {
-    return this.context.uploads.abandon(attachment, uploadId)
+    return using(attachment.topic, () => this.context.uploads.abandon(attachment, uploadId))
   }
 
   fetch(attachment: Attachment, request: FetchRequest): Promise<Fetched> {
-    return this.fetches.fetch(attachment, request)
+    return using(attachment.topic, () => this.fetches.fetch(attachment, request))
   }
 
   async resume(attachment: Attachment, request: ResumeRequest): Reply<typeof UP.resume> {
-    return resume(this.context, usable(attachment.topic), request)
+    return using(usable(attachment.topic), (topic) => resume(this.context, topic, request))
   }
 
   async checkpoints(
     attachment: Attachment,
     options: { before?: number; limit?: number },
   ): Reply<typeof UP.checkpoints> {
-    return checkpoints(this.context, usable(attachment.topic), options)
+    return using(usable(attachment.topic), (topic) => checkpoints(this.context, topic, options))
   }
 
   async contextEntries(
     attachment: Attachment,
     options: { name?: string; asOf?: number; after?: string; limit?: number },
   ): Reply<typeof UP.context> {
-    return contextEntries(this.context, usable(attachment.topic), options)
+    return using(usable(attachment.topic), (topic) => contextEntries(this.context, topic, options))
   }
 
   async describe(name: string): Reply<typeof UP.describe> {
-    const isResident = this.context.registry.get(checkTopicName(name)) !== undefined
+    const isResident = this.context.registry.resident(checkTopicName(name)) !== undefined
     return this.withTopic(name, (topic) => {
       if (topic === null) throw missing(name, false)
-      return description(this.context, topic, isResident)
+      return using(topic, () => description(this.context, topic, isResident))
     })
   }
 
@@ -233,6 +241,16 @@ export class Operations {
         }
       })
     })
+  }
+}
+
+/** Keeps the topic resident until the work is done. */
+async function using<T>(topic: Topic, work: (topic: Topic) => Promise<T>): Promise<T> {
+  topic.uses++
+  try {
+    return await work(topic)
+  } finally {
+    topic.uses--
   }
 }
 

@@ -73,6 +73,11 @@ export class Reclaimer {
     this.schedule(topic)
   }
 
+  /** A topic in use was dormant, and is resident again. */
+  awake(topic: Topic): void {
+    this.schedule(topic)
+  }
+
   attached(topic: Topic): void {
     topic.lingerUntilMs = Number.POSITIVE_INFINITY
     topic.lastUsedMs = this.context.clock.monotonicMs()
@@ -82,6 +87,10 @@ export class Reclaimer {
   /** An attachment ended: its streams are orphaned, and the linger begins if it was the last that held the topic. */
   detached(attachment: Attachment): void {
     const { topic } = attachment
+    if (topic.isDormant) {
+      this.whenAwake(topic, () => this.detached(attachment))
+      return
+    }
     const now = this.context.clock.monotonicMs()
     topic.lastUsedMs = now
     orphanStreams(this.context, attachment)
@@ -108,7 +117,7 @@ export class Reclaimer {
   flushed(state: TopicState): void {
     if (state.storedDueMs !== 0) this.dueTopics.setAlarm(state.storedDueMs)
     const topic = this.context.registry.get(state.name)
-    if (topic === undefined || topic.state !== state) return
+    if (topic === undefined || topic.isDormant || topic.state !== state) return
     this.retain(topic)
     this.look(topic)
   }
@@ -144,6 +153,10 @@ export class Reclaimer {
 
   private look(topic: Topic): void {
     if (!this.isPresent(topic)) return
+    if (topic.isDormant) {
+      this.whenAwake(topic, () => this.look(topic))
+      return
+    }
     const now = this.context.clock.monotonicMs()
     loseStreams(this.context, topic, now)
     if (this.isOver(topic, now)) {
@@ -151,7 +164,7 @@ export class Reclaimer {
       return
     }
     if (topic.retainAtMs <= now) this.retain(topic)
-    if (topic.attachments.length === 0 && !topic.busy && this.idleUntil(topic) <= now && this.leave(topic)) return
+    if (this.idleUntil(topic) <= now && (topic.attachments.length === 0 ? this.leave(topic) : this.sleep(topic))) return
     this.schedule(topic)
   }
 
@@ -159,15 +172,41 @@ export class Reclaimer {
     return !this.stopped && topic.end === null && this.context.registry.holds(topic)
   }
 
+  /** Takes the state of an attached topic out of memory, if nothing is under way and the table has all of it. */
+  private sleep(topic: Topic): boolean {
+    const { registry, shard } = this.context
+    const { state } = topic
+    if (!topic.isIdle || state.dirtySince !== 0 || !isSettled(state)) return false
+    // Of a topic that is held the stored time does not count: after a crash it gets its full linger.
+    if (topic.holders === 0 && state.dueMs !== state.storedDueMs) {
+      shard.flush(state)
+      return false
+    }
+    this.wakeAt(topic, this.heldUntil(topic))
+    registry.sleep(topic)
+    return true
+  }
+
+  /** Reads a dormant topic's state first. */
+  private whenAwake(topic: Topic, then: () => void): void {
+    const { registry, report } = this.context
+    if (this.stopped) return
+    registry.whenFound(topic.name, (error) => {
+      if (error !== null) report(error)
+      else if (registry.holds(topic)) then()
+    })
+  }
+
   /** Takes the topic out of memory if the table has all of it; else asks for that, and is told by `flushed`. */
   private leave(topic: Topic): boolean {
     const { registry, shard } = this.context
     const { state } = topic
+    if (topic.busy) return false
     if (state.dirtySince !== 0 || state.dueMs !== state.storedDueMs) {
       shard.flush(state)
       return false
     }
-    if (state.flushing !== null || state.flushingBytes !== 0) return false
+    if (!isSettled(state)) return false
     registry.remove(topic)
     this.forget(topic)
     return true
@@ -213,16 +252,26 @@ export class Reclaimer {
 
   /** Tells the timers when to look again, unless they know an earlier time. */
   private schedule(topic: Topic): void {
-    if (this.stopped) return
-    let at = topic.holders === 0 ? topic.lingerUntilMs : this.readersUntil(topic)
-    if (topic.attachments.length === 0) {
+    let at = this.heldUntil(topic)
+    const isAttached = topic.attachments.length > 0
+    // While streams are open it is not idle, and need not be asked.
+    if (!isAttached || !topic.hasStreams) {
       const now = this.context.clock.monotonicMs()
       const idle = this.idleUntil(topic)
-      at = Math.min(at, idle > now ? idle : now + AT_WORK_MS)
+      const againMs = isAttached ? Math.max(this.context.residencyIdleMs, AT_WORK_MS) : AT_WORK_MS
+      at = Math.min(at, idle > now ? idle : now + againMs)
     }
-    at = Math.min(at, topic.retainAtMs)
     for (const lostAt of topic.graces?.values() ?? []) at = Math.min(at, lostAt)
-    if (at === Number.POSITIVE_INFINITY) return
+    this.wakeAt(topic, at)
+  }
+
+  /** When it must be looked at whether it is used or not. */
+  private heldUntil(topic: Topic): number {
+    return Math.min(topic.holders === 0 ? topic.lingerUntilMs : this.readersUntil(topic), topic.retainAtMs)
+  }
+
+  private wakeAt(topic: Topic, at: number): void {
+    if (this.stopped || at === Number.POSITIVE_INFINITY) return
     const bucket = Timers.bucketOf(at)
     if (topic.wakeBucket >= 0 && topic.wakeBucket <= bucket) return
     this.forget(topic)
@@ -248,4 +297,9 @@ export class Reclaimer {
     const left = topic.lingerUntilMs === Number.POSITIVE_INFINITY ? lingerMs : topic.lingerUntilMs - clock.monotonicMs()
     topic.state.dueMs = Math.ceil(this.context.steadyWallMs() + Math.max(left, 0))
   }
+}
+
+/** Is no flush of it under way? */
+function isSettled(state: TopicState): boolean {
+  return state.flushing === null && state.flushingBytes === 0
 }

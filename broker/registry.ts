@@ -1,6 +1,6 @@
 /** The resident topics by name. A topic is loaded once, whoever asks first, and leaves when nothing needs it. */
 
-import { asLitetopicError, LIMITS, type LitetopicError } from '../protocol/index.ts'
+import { asLitetopicError, LIMITS, LitetopicError } from '../protocol/index.ts'
 import type { Loaded, Shard, TopicState } from '../storage/index.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
@@ -16,6 +16,10 @@ export class Registry {
   private readonly waiting = new Map<string, Told[]>()
   /** Names to be read together at the end of this turn of the loop. */
   private wanted: string[] = []
+  /** How many topics in use are dormant. */
+  private dormant = 0
+  /** Told of each topic in use that was dormant and is resident again. */
+  onAwake: (topic: Topic) => void = () => undefined
   /** Told of each topic that has become resident. */
   onResident: (topic: Topic) => void = () => undefined
 
@@ -24,15 +28,29 @@ export class Registry {
     this.clock = clock
   }
 
-  /** The topic if it is resident. */
+  /** The topic if it is in use, be it dormant or resident. */
   get(name: string): Topic | undefined {
     return this.topics.get(name)
+  }
+
+  /** The topic if it is resident. */
+  resident(name: string): Topic | undefined {
+    const topic = this.topics.get(name)
+    return topic === undefined || topic.isDormant ? undefined : topic
+  }
+
+  /** Takes the state of a topic that is attached and idle out of memory. */
+  sleep(topic: Topic): void {
+    topic.sleep()
+    this.dormant++
   }
 
   /** The topic, made resident if it exists. Rejects with STORE_CORRUPT or STORE_UNAVAILABLE. */
   find(name: string): Promise<Topic | null> {
     return new Promise((resolve, reject) => {
       this.whenFound(name, (error, topic) => {
+        // It must not fall asleep before who waits has its turn.
+        if (topic !== null) topic.lastUsedMs = this.clock.monotonicMs()
         if (error === null) resolve(topic)
         else reject(error)
       })
@@ -44,7 +62,7 @@ export class Registry {
    * are asked for in the same turn of the loop. Who is told must decide before it waits for anything.
    */
   whenFound(name: string, told: Told): void {
-    const topic = this.topics.get(name)
+    const topic = this.resident(name)
     if (topic !== undefined) {
       told(null, topic)
       return
@@ -76,11 +94,16 @@ export class Registry {
   private loaded(name: string, loaded: Loaded): void {
     const waiting = this.waiting.get(name) ?? []
     this.waiting.delete(name)
-    const error = loaded instanceof Error ? loaded : null
-    // A topic may have been created under the name while the table was read.
-    if (loaded !== null && !(loaded instanceof Error) && !loaded.deleted && !this.topics.has(name)) this.add(loaded)
+    let error = loaded instanceof Error ? loaded : null
+    const present = this.topics.get(name)
+    if (present?.isDormant === true) {
+      if (error === null && loaded === null)
+        error = new LitetopicError('STORE_CORRUPT', `topic ${name} has lost its head`)
+      if (error === null) this.wake(present, loaded as TopicState)
+      // A topic may have been created under the name while the table was read.
+    } else if (present === undefined && loaded !== null && !(loaded instanceof Error)) this.add(loaded)
     // The first one may create it for the next.
-    for (const told of waiting) told(error, this.topics.get(name) ?? null)
+    for (const told of waiting) told(error, this.resident(name) ?? null)
   }
 
   add(state: TopicState): Topic {
@@ -92,6 +115,12 @@ export class Registry {
 
   remove(topic: Topic): void {
     if (this.topics.get(topic.name) === topic) this.topics.delete(topic.name)
+  }
+
+  private wake(topic: Topic, state: TopicState): void {
+    topic.wake(state, this.clock.monotonicMs())
+    this.dormant--
+    this.onAwake(topic)
   }
 
   /** Its deletion could not be stored: the name stands for it again. */
@@ -106,8 +135,9 @@ export class Registry {
     return this.topics.get(topic.name) === topic
   }
 
+  /** How many are resident. */
   get size(): number {
-    return this.topics.size
+    return this.topics.size - this.dormant
   }
 
   values(): IterableIterator<Topic> {

@@ -69,6 +69,19 @@ interface LimitedTopic {
   readonly state: Stored
 }
 
+/** What a topic has stored, asked when it is needed: its state leaves memory and comes back as another object. */
+class StoredOf implements Stored {
+  private readonly topic: LimitedTopic
+
+  constructor(topic: LimitedTopic) {
+    this.topic = topic
+  }
+
+  get bytes(): number {
+    return this.topic.state.bytes
+  }
+}
+
 const NONE: readonly Scope[] = []
 
 export class Scopes {
@@ -96,8 +109,9 @@ export class Scopes {
       scopes.push(known(this.connections, client, () => new Scope('connection', '', connection, null, this.clock)))
     }
     if (perTopic !== null && typeof topic !== 'string') {
-      const { name, state } = topic
-      scopes.push(known(this.topics, topic, () => new Scope('topic', name, perTopic, state, this.clock)))
+      scopes.push(
+        known(this.topics, topic, () => new Scope('topic', topic.name, perTopic, new StoredOf(topic), this.clock)),
+      )
     }
     this.addPrefixes(typeof topic === 'string' ? topic : topic.name, scopes)
     return scopes

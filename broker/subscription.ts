@@ -96,6 +96,10 @@ export class Subscription implements Reader {
     this.credit -= block.size - from
   }
 
+  get isCaughtUp(): boolean {
+    return this.live
+  }
+
   /** The reader can take more. */
   grant(bytes: number, maxBytes: number): void {
     this.credit = Math.min(this.credit + bytes, maxBytes)

@@ -11,6 +11,8 @@ import type { Scope } from './scopes.ts'
 
 /** A subscription, as the topic sees it. */
 export interface Reader extends CrowdReader {
+  /** Has it got all there is, so that it needs nothing until there is more? */
+  readonly isCaughtUp: boolean
   /** A batch at the end of the topic was committed. */
   offer(position: number, size: number, base: number, next: number): void
   /** Ends it; with an error, the reader is told why. */
@@ -74,8 +76,15 @@ export class Attachment {
   }
 }
 
+/**
+ * A topic that somebody uses, or has used a moment ago. While it is attached and nothing happens to it, it is dormant: its state
+ * is in the table only, and what is left here is who is attached and what holds it. It must be woken before it is used.
+ */
 export class Topic {
-  readonly state: TopicState
+  readonly name: string
+  private resident: TopicState | null
+  /** Operations under way that need its state. */
+  uses = 0
   /** In the order in which they attached. */
   attachments: readonly Attachment[] = EMPTY
   /** How many attachments hold the topic, and how many of those have written. */
@@ -108,7 +117,8 @@ export class Topic {
   end: 'deleted' | 'reclaimed' | null = null
 
   constructor(state: TopicState, nowMs: number) {
-    this.state = state
+    this.name = state.name
+    this.resident = state
     this.lastUsedMs = nowMs
   }
 
@@ -118,8 +128,39 @@ export class Topic {
     return new LitetopicError('GONE', `topic ${this.name} was ${this.end}`, { outcome: 'gone' })
   }
 
-  get name(): string {
-    return this.state.name
+  /** Only while it is not dormant. */
+  get state(): TopicState {
+    if (this.resident === null) throw new LitetopicError('INTERNAL', `topic ${this.name} was used while it was dormant`)
+    return this.resident
+  }
+
+  get isDormant(): boolean {
+    return this.resident === null
+  }
+
+  /** Does nothing that is under way need its state? */
+  get isIdle(): boolean {
+    if (this.uses > 0 || this.busy || this.retaining || this.fencesUnderWay > 0 || this.crowd?.waits === true)
+      return false
+    if (this.hasStreams) return false
+    const isSending = ({ uploads }: Attachment): boolean => uploads !== null && uploads.size > 0
+    return this.subscriptions.every(({ isCaughtUp }) => isCaughtUp) && !this.attachments.some(isSending)
+  }
+
+  /** Has it streams that have not ended? */
+  get hasStreams(): boolean {
+    return (this.state.openStreams?.size ?? 0) > 0 || (this.graces?.size ?? 0) > 0
+  }
+
+  /** Forgets its state. Only while it `isIdle`, and the table has all of it. */
+  sleep(): void {
+    this.resident = null
+  }
+
+  /** Takes its state, which has just been read. */
+  wake(state: TopicState, nowMs: number): void {
+    this.resident = state
+    this.lastUsedMs = nowMs
   }
 
   /** When its linger ends; Infinity while attached. */

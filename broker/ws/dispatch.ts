@@ -19,7 +19,7 @@ import type { Subscription } from '../subscription.ts'
 import type { Attachment } from '../topic.ts'
 import { tooManyParts } from '../upload.ts'
 import type { Connection } from './connection.ts'
-import { Arrival, Handles, REQUEST_BYTES } from './handles.ts'
+import { Handles, Queue, REQUEST_BYTES } from './handles.ts'
 import { helloMisplaced, inUse, unknownHandle, wrongVersion } from './refusals.ts'
 import { type Welcome, welcomeFrame } from './welcome.ts'
 
@@ -239,7 +239,7 @@ export class Peer {
   private part([, request, handle, uploadId, index, crc, bytes]: Up<typeof UP.part>): void {
     const found = this.handles.get(handle)
     if (found === undefined) this.connection.fail(request, unknownHandle(handle))
-    else if (found instanceof Arrival) this.connection.fail(request, tooManyParts(uploadId))
+    else if (found instanceof Queue) this.connection.fail(request, tooManyParts(uploadId))
     else this.answer(request, this.operations.part(found, { uploadId, index, crc, bytes }))
   }
 
@@ -272,16 +272,20 @@ export class Peer {
       if (this.stopping !== null) {
         this.connection.refuse(entry.handle, entry.producerEpoch, entry.sequence, this.stopping)
       } else if (handle === undefined) this.refuseUnknown(entry)
-      else if (handle instanceof Arrival) this.appendLater(handle, { ...entry }, bytes)
+      else if (handle instanceof Queue) this.appendLater(handle, { ...entry }, bytes)
       else this.operations.append(handle, entry, bytes)
     }
   }
 
-  private appendLater(arrival: Arrival, entry: AppendEntry, bytes: Uint8Array): void {
-    this.handles.wait(arrival, entry.to - entry.from, () => {
+  private appendLater(queue: Queue, entry: AppendEntry, bytes: Uint8Array): void {
+    this.handles.wait(queue, entry.to - entry.from, (error) => {
+      if (error !== null) {
+        this.connection.refuse(entry.handle, entry.producerEpoch, entry.sequence, error)
+        return
+      }
       const handle = this.handles.get(entry.handle)
       if (handle === undefined) this.refuseUnknown(entry)
-      else if (handle instanceof Arrival) this.appendLater(handle, entry, bytes)
+      else if (handle instanceof Queue) this.appendLater(handle, entry, bytes)
       else this.operations.append(handle, entry, bytes)
     })
   }

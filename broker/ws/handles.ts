@@ -1,4 +1,4 @@
-/** What one connection has attached, by handle, and the frames that wait while an attach is under way. */
+/** What one connection has attached, by handle, and the frames that wait until an attachment can be used. */
 
 import { asLitetopicError, type LitetopicError, type UP, type Up } from '../../protocol/index.ts'
 import type { Attaching, AttachReply } from '../attach.ts'
@@ -10,23 +10,42 @@ import { inUse, unknownHandle } from './refusals.ts'
 /** About what a request takes while it waits. */
 export const REQUEST_BYTES = 256
 
-/** An attach under way, and the frames for its handle, in order. */
-export class Arrival implements Attaching {
+/** Does what a frame asks for; or refuses it, if its topic cannot be read. */
+type Waiter = (error: LitetopicError | null) => void
+
+/** The frames for a handle whose attachment cannot be used yet, in order. */
+export class Queue {
+  /** Null while it is being made. */
+  attachment: Attachment | null
+  private waiters: Waiter[] | null = null
+
+  constructor(attachment: Attachment | null) {
+    this.attachment = attachment
+  }
+
+  add(waiter: Waiter): void {
+    this.waiters ??= []
+    this.waiters.push(waiter)
+  }
+
+  runAll(error: LitetopicError | null): void {
+    const { waiters } = this
+    this.waiters = null
+    for (const waiter of waiters ?? []) waiter(error)
+  }
+}
+
+/** An attach under way. */
+class Arrival extends Queue implements Attaching {
   private readonly handles: Handles
   private readonly request: number
   private readonly handle: number
-  private waiting: (() => void)[] | null = null
-  private attachment: Attachment | null = null
 
   constructor(handles: Handles, request: number, handle: number) {
+    super(null)
     this.handles = handles
     this.request = request
     this.handle = handle
-  }
-
-  wait(run: () => void): void {
-    this.waiting ??= []
-    this.waiting.push(run)
   }
 
   attached(attachment: Attachment): void {
@@ -37,7 +56,7 @@ export class Arrival implements Attaching {
       return
     }
     handles.replace(this.handle, this, attachment)
-    this.runAll()
+    this.runAll(null)
   }
 
   answered(reply: AttachReply): void {
@@ -51,15 +70,9 @@ export class Arrival implements Attaching {
     const { connection, operations } = this.handles
     this.handles.replace(this.handle, this.attachment ?? this, null)
     operations.refuse(error, (refusal) => connection.fail(this.request, refusal))
-    // What waits is refused behind it.
-    this.runAll()
+    // What waits is refused behind it: the handle is unknown.
+    this.runAll(null)
     connection.ended(REQUEST_BYTES)
-  }
-
-  private runAll(): void {
-    const { waiting } = this
-    this.waiting = null
-    for (const run of waiting ?? []) run()
   }
 }
 
@@ -67,7 +80,7 @@ export class Handles {
   readonly connection: Connection
   /** Throws STORE_UNAVAILABLE while there are none. */
   private readonly service: () => Operations
-  private readonly byNumber = new Map<number, Attachment | Arrival>()
+  private readonly byNumber = new Map<number, Attachment | Queue>()
   closed = false
 
   constructor(connection: Connection, service: () => Operations) {
@@ -79,16 +92,27 @@ export class Handles {
     return this.service()
   }
 
-  get(handle: number): Attachment | Arrival | undefined {
-    return this.byNumber.get(handle)
+  /** The attachment, if it can be used now; where frames wait for it, if there is or will be one; or undefined. */
+  get(handle: number): Attachment | Queue | undefined {
+    const found = this.byNumber.get(handle)
+    if (found === undefined || found instanceof Queue || !found.topic.isDormant) return found
+    const queue = new Queue(found)
+    this.byNumber.set(handle, queue)
+    this.operations.wake(found, (error) => {
+      if (this.closed) return
+      this.replace(handle, queue, found)
+      queue.runAll(error)
+    })
+    return queue
   }
 
-  attach([type, request, handle, name, options]: Up<typeof UP.attach>): void {
+  attach(frame: Up<typeof UP.attach>): void {
     const { connection, operations } = this
+    const [, request, handle, name, options] = frame
     const present = this.byNumber.get(handle)
-    if (present instanceof Arrival) {
+    if (present instanceof Queue) {
       // Perhaps a detach is waiting before it.
-      this.wait(present, REQUEST_BYTES, () => this.attach([type, request, handle, name, options]))
+      this.wait(present, REQUEST_BYTES, () => this.attach(frame))
       return
     }
     if (present !== undefined) {
@@ -107,38 +131,44 @@ export class Handles {
   }
 
   /** Puts another, or nothing, in the place of what the handle stands for, if it still does. */
-  replace(handle: number, before: Attachment | Arrival, now: Attachment | null): void {
+  replace(handle: number, before: Attachment | Queue, now: Attachment | null): void {
     if (this.byNumber.get(handle) !== before) return
     if (now === null) this.byNumber.delete(handle)
     else this.byNumber.set(handle, now)
   }
 
-  /** Runs with the attachment, once it is attached; or fails the request, and calls `otherwise`. */
+  /** Runs with the attachment as soon as it can be used; or fails the request, and calls `otherwise`. */
   with(
     handle: number,
     request: number,
     run: (attachment: Attachment) => void,
     otherwise: () => void = () => undefined,
   ): void {
-    const found = this.byNumber.get(handle)
+    const found = this.get(handle)
     if (found === undefined) {
       otherwise()
       this.connection.fail(request, unknownHandle(handle))
-    } else if (found instanceof Arrival) {
-      this.wait(found, REQUEST_BYTES, () => this.with(handle, request, run, otherwise))
+    } else if (found instanceof Queue) {
+      this.wait(found, REQUEST_BYTES, (error) => {
+        if (error === null) this.with(handle, request, run, otherwise)
+        else {
+          otherwise()
+          this.connection.fail(request, error)
+        }
+      })
     } else run(found)
   }
 
-  /** Runs when the attach under way is done. What waits takes so many bytes. */
-  wait(arrival: Arrival, bytes: number, run: () => void): void {
+  /** Runs when the attachment can be used. What waits takes so many bytes. */
+  wait(queue: Queue, bytes: number, waiter: Waiter): void {
     const { connection } = this
     connection.begun(bytes)
-    arrival.wait(() => {
+    queue.add((error) => {
       connection.ended(bytes)
       try {
-        run()
-      } catch (error) {
-        connection.fail(0, asLitetopicError(error))
+        waiter(error)
+      } catch (fault) {
+        connection.fail(0, asLitetopicError(fault))
       }
     })
   }
@@ -146,7 +176,10 @@ export class Handles {
   /** The connection is gone. */
   close(): void {
     this.closed = true
-    for (const found of this.byNumber.values()) if (!(found instanceof Arrival)) this.operations.detach(found)
+    for (const found of this.byNumber.values()) {
+      const attachment = found instanceof Queue ? found.attachment : found
+      if (attachment !== null) this.operations.detach(attachment)
+    }
     this.byNumber.clear()
   }
 }
