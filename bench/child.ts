@@ -3,7 +3,7 @@
  * suite ends, fails or is interrupted.
  */
 
-import { type ChildProcess, fork } from 'node:child_process'
+import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { constants, tmpdir } from 'node:os'
@@ -37,6 +37,22 @@ export async function startChild<T>(
   const [first] = await Promise.race([once(child, 'message'), ended])
   ended.catch(() => undefined)
   return { child, first: first as T }
+}
+
+/** Starts a program of the system; what it says is not shown. Resolves when the process runs; rejects if there is no such program. */
+export async function startProgram(command: string, args: readonly string[]): Promise<ChildProcess> {
+  const child = spawn(command, args, { stdio: 'ignore' })
+  await once(child, 'spawn')
+  children.add(child)
+  child.once('exit', () => children.delete(child))
+  return child
+}
+
+/** Asks a process to end. Resolves when it is gone. */
+export async function endChild(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  child.kill('SIGTERM')
+  await once(child, 'exit')
 }
 
 /** A new directory, to be removed with `removeDirectory`. */

@@ -46,7 +46,7 @@ export const GOALS: readonly Goal[] = [
     path: ['peers', 'against', 'redis-always'],
   },
   {
-    what: 'the same against JetStream, publishing only, default sync',
+    what: 'the same against JetStream, its client publishing only, default sync',
     unit: '×',
     better: 'more',
     least: 15,
