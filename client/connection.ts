@@ -43,6 +43,8 @@ export interface PartSender {
 
 /** While the network is behind, packing is tried again after this. */
 const CONGESTED_MS = 4
+/** While a part still waits in the socket, the next one is tried again after this: it is less than a part takes. */
+const PART_WAIT_MS = 1
 
 export class Connection {
   readonly clock: Clock
@@ -225,7 +227,7 @@ export class Connection {
       this.clock.setTimeout(() => {
         this.partsWait = false
         this.schedule()
-      }, CONGESTED_MS)
+      }, PART_WAIT_MS)
       return
     }
     const sender = this.senders.shift()

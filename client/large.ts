@@ -24,6 +24,9 @@ export interface LargeHost {
   ask<R extends RequestType>(type: R, frame: (request: number) => UpFrame): Promise<ReplyOf<R>>
 }
 
+/** Of a message, what may be kept in memory beside the part in it. */
+const MESSAGE_EXCESS = 256
+
 const TYPES = { text: 'text/plain;charset=utf-8', json: 'application/json', bytes: 'application/octet-stream' } as const
 
 export class StoredLarge<T> implements LargeValue<T> {
@@ -192,7 +195,7 @@ class Content {
     for (;;) {
       try {
         const { bytes } = await host.ask(UP.fetch, (request) => [UP.fetch, request, host.handle, offset, from, size])
-        if (bytes.length === size) return new Uint8Array(bytes)
+        if (bytes.length === size) return ownBytes(bytes)
         const wrong = `asked for ${size} bytes of a large message from ${from} on, the broker gave ${bytes.length}`
         throw new LitetopicError('BAD_FRAME', wrong, { offset })
       } catch (error) {
@@ -209,4 +212,12 @@ class Content {
     const { offset } = this
     throw new LitetopicError('STORE_CORRUPT', `the message at offset ${offset} is not what was appended`, { offset })
   }
+}
+
+/** A part comes as a message of its own, mostly: then its bytes are kept as they came, else they would keep the whole message. */
+function ownBytes(bytes: Uint8Array): Uint8Array {
+  const { buffer, byteOffset, length } = bytes
+  return buffer.byteLength - length < MESSAGE_EXCESS
+    ? new Uint8Array(buffer, byteOffset, length)
+    : new Uint8Array(bytes)
 }

@@ -21,6 +21,7 @@ import {
   type UpFrame,
   type Welcome,
   writeAppendEntry,
+  writePartFrame,
 } from '../protocol/index.ts'
 import type { Clock } from './clock.ts'
 import type { Operation } from './operation.ts'
@@ -45,6 +46,9 @@ const APPEND_FRAME_BYTES = 16
 
 /** What is packed begins with so much room and grows to that of a full message: most connections never fill one. */
 const OUT_BYTES = 1024
+
+/** More than the head of a part's frame takes. */
+const PART_FRAME_BYTES = LIMITS.nameBytes + 40
 
 /** Asks for an answer, any answer: browsers cannot ping. No request and no subscription has these numbers. */
 export const PROBE_REQUEST = 0xffff_ffff
@@ -98,9 +102,14 @@ export class Link {
 
   frame(frame: UpFrame): void {
     this.endAppends()
-    const encoded = encodeFrame(frame)
-    this.makeRoom(encoded.length)
-    this.out.raw(encoded)
+    if (frame[0] === UP.part) {
+      this.makeRoom(PART_FRAME_BYTES + frame[6].length)
+      writePartFrame(this.out, frame)
+    } else {
+      const encoded = encodeFrame(frame)
+      this.makeRoom(encoded.length)
+      this.out.raw(encoded)
+    }
     if (this.out.length >= LIMITS.clientMessageBytes) this.send()
   }
 

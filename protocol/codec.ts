@@ -8,7 +8,7 @@
  */
 
 import { type Options, Packr, Unpackr } from 'msgpackr'
-import { type ByteWriter, isUtf8 } from './bytes.ts'
+import { ByteWriter, isUtf8 } from './bytes.ts'
 import { LitetopicError } from './errors.ts'
 import {
   DOWN,
@@ -19,6 +19,7 @@ import {
   type RequestType,
   type UP,
   UP_FRAMES,
+  type Up,
   type UpFrame,
 } from './frames.ts'
 import { LIMITS } from './limits.ts'
@@ -34,6 +35,8 @@ const packr = new Packr(packOptions)
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' })
 
 const NO_BYTES = new Uint8Array(0)
+/** Type and 32-bit length before bytes. */
+const BYTES_HEAD = 5
 
 /** Plain data as msgpack bytes of its own. */
 export function pack(value: unknown): Uint8Array {
@@ -84,14 +87,25 @@ export function endBytesFrame(out: ByteWriter, start: number): void {
  */
 export function encodeFetched(request: number, { bytes, size }: ReplyOf<typeof UP.fetch>): Uint8Array {
   const head = packr.pack([DOWN.reply, request, { size, bytes: NO_BYTES }])
-  // The value's bytes come last: their type and length, 0xc4 0x00, are written anew.
-  const at = head.length - 2
-  const frame = new Uint8Array(at + 5 + bytes.length)
-  frame.set(head.subarray(0, at))
-  frame[at] = 0xc6
-  new DataView(frame.buffer).setUint32(at + 1, bytes.length)
-  frame.set(bytes, at + 5)
-  return frame
+  const frame = new ByteWriter(head.length + BYTES_HEAD + bytes.length)
+  writeEndingInBytes(frame, head, bytes)
+  return frame.view()
+}
+
+/** Writes a frame of a part behind what is in `out`, without a copy on the way: msgpackr would make one, and a buffer for it. */
+export function writePartFrame(out: ByteWriter, frame: Up<typeof UP.part>): void {
+  const [type, request, handle, uploadId, index, crc, bytes] = frame
+  writeEndingInBytes(out, packr.pack([type, request, handle, uploadId, index, crc, NO_BYTES]), bytes)
+}
+
+/** `head` is msgpack that ends in no bytes, 0xc4 0x00: in place of them come these. */
+function writeEndingInBytes(out: ByteWriter, head: Uint8Array, bytes: Uint8Array): void {
+  out.raw(head.subarray(0, head.length - 2))
+  out.reserve(BYTES_HEAD + bytes.length)
+  out.bytes[out.length] = 0xc6
+  new DataView(out.bytes.buffer, out.bytes.byteOffset).setUint32(out.length + 1, bytes.length)
+  out.length += BYTES_HEAD
+  out.raw(bytes)
 }
 
 /** The frames of one message from a client. Throws FRAME_TOO_LARGE, BAD_FRAME or UNKNOWN_FRAME. */

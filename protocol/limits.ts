@@ -28,9 +28,9 @@ export const LIMITS = {
    * Parts in memory at once: of all uploads, granted or not yet stored; and of all readers, being read or not yet taken.
    * Each is there two or three times while it passes: see ARCHITECTURE.md, Decisions.
    */
-  partMemoryBytes: 2 * MiB,
+  partMemoryBytes: 3 * MiB,
   /** Parts of one connection that are granted and not stored, and fetches of one connection that are unanswered. */
-  partsPerConnection: 4,
+  partsPerConnection: 6,
   /** How long a grant may stay unused, or an answer untaken, while others wait for that memory. */
   partGrantMs: 10_000,
   /** The same for one who has let several grants go by: each halves the time, down to this, and a part that comes restores it. */
