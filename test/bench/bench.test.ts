@@ -101,11 +101,13 @@ describe('a tiny run of all', () => {
     expect(at('storm', 'brokerRestartMs')).toBeGreaterThan(0)
   })
 
-  it('large: throughput, memory, and the times of the token stream beside', () => {
+  it('large: throughput, memory, and the times of the token streams beside, and of many at once', () => {
     const at = (...path: string[]) => figureAt(resultsOf('large'), ...path)
     expect(at('deliveredMs', 'p50')).toBeGreaterThan(0)
     expect(at('memory', 'peakAnonBytes')).toBeGreaterThanOrEqual(at('memory', 'beforeAnonBytes'))
-    for (const name of ['tokenAloneMs', 'tokenBesideMs']) expect(at(name, 'p50')).toBeGreaterThan(0)
+    for (const name of ['tokenAloneMs', 'tokenBesideMs', 'tokenSharedMs']) expect(at(name, 'p50')).toBeGreaterThan(0)
+    expect(at('atOnce', 'uploadedMegabytesPerSecond')).toBeGreaterThan(0)
+    expect(at('atOnce', 'memory', 'collectedAnonBytes')).toBeGreaterThan(0)
   })
 
   it('million: every step of the way, each of them measured', () => {
