@@ -20,7 +20,7 @@ export const REST_BOUNDS = {
   clientsHeapBytes: 4 * MiB,
   clientsExternalBytes: 4 * MiB,
   openFiles: 4,
-  diskBytes: 4 * MiB,
+  diskBytes: MiB,
   diskFiles: 8,
   topics: 0,
   topicsInMemory: 0,

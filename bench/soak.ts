@@ -24,13 +24,15 @@ import { type Sampled, type SoakSample, sample, sampleHeaps } from './soak-sampl
 import type { SoakTimes } from './soak-session.ts'
 
 interface SoakSize {
+  /** Of churn, the warm-up included. */
   readonly minutes: number
-  readonly warmUpMs: number
+  /** Of the churn, so much comes before the measurement. */
+  readonly warmUpShare: number
   readonly sampleMs: number
   /** One sample in so many takes a collection. */
   readonly collectEvery: number
-  /** After the last topic is gone: longer than the broker waits before it gives disk space back. */
-  readonly restMs: number
+  /** After the last topic is gone: at most so long until its disk space is given back, which begins after 10 s. */
+  readonly idleMs: number
   readonly agents: number
   readonly sessions: number
   readonly dropEveryMs: number
@@ -42,10 +44,10 @@ interface SoakSize {
 const SIZES: Readonly<Record<'tiny' | 'full', SoakSize>> = {
   tiny: {
     minutes: 0.05,
-    warmUpMs: 0,
+    warmUpShare: 0,
     sampleMs: 250,
     collectEvery: 2,
-    restMs: 1_000,
+    idleMs: 20_000,
     agents: 4,
     sessions: 40,
     dropEveryMs: 300,
@@ -54,10 +56,10 @@ const SIZES: Readonly<Record<'tiny' | 'full', SoakSize>> = {
   },
   full: {
     minutes: 60,
-    warmUpMs: 60_000,
+    warmUpShare: 1 / 15,
     sampleMs: 5_000,
     collectEvery: 4,
-    restMs: 20_000,
+    idleMs: 180_000,
     agents: 16,
     sessions: 200,
     dropEveryMs: 2_000,
@@ -122,16 +124,17 @@ async function measure(
 ): Promise<Omit<Outcome, 'params'>> {
   const { load, broker } = sampled
   const fresh = await atRest(sampled)
-  if (size.warmUpMs > 0) {
+  const warmUpMinutes = minutes * size.warmUpShare
+  if (warmUpMinutes > 0) {
     context.progress('warming up')
     await load.ask('start')
-    await sleep(size.warmUpMs)
+    await sleep(warmUpMinutes * 60_000)
     await load.ask('finish')
   }
-  const before = await rest(sampled, size, context)
+  const before = await rest(sampled, size, fresh, context)
   const startedMs = performance.now()
   await load.ask('start')
-  const samples = await churn(sampled, size, minutes, context)
+  const samples = await churn(sampled, size, minutes - warmUpMinutes, context)
   const elapsedMs = performance.now() - startedMs
   const share = (cpuMs: number): number => round((100 * cpuMs) / elapsedMs / Number(machine().cores))
   const last = samples.at(-1) ?? before
@@ -141,7 +144,7 @@ async function measure(
   }
   await load.ask('finish')
   const counts = await load.ask('counts')
-  const after = await rest(sampled, size, context)
+  const after = await rest(sampled, size, fresh, context)
   const growth = growthPerHour(samples)
   const left = remains(before, after)
   const wrong = [
@@ -179,13 +182,19 @@ async function churn(sampled: Sampled, size: SoakSize, minutes: number, { progre
   return samples
 }
 
-/** Waits until no topic is left, and then until nothing is to be done any more. */
-async function rest(sampled: Sampled, { times, restMs }: SoakSize, { progress }: Context): Promise<RestSample> {
+/** Waits until no topic is left, and then until their disk space is given back, or the time for that is over. */
+async function rest(sampled: Sampled, size: SoakSize, fresh: RestSample, { progress }: Context): Promise<RestSample> {
   progress('waiting until all is reclaimed')
-  const endMs = performance.now() + times.lingerMs + RECLAIM_MS
-  while ((await hasTopics(sampled.asking)) && performance.now() < endMs) await sleep(100)
-  await sleep(restMs)
+  await until(async () => !(await hasTopics(sampled.asking)), size.times.lingerMs + RECLAIM_MS)
+  const goneMs = performance.now()
+  await until(async () => (await sample(sampled, 0)).diskBytes <= fresh.diskBytes + REST_BOUNDS.diskBytes, size.idleMs)
+  progress(`all space was given back after ${Math.round((performance.now() - goneMs) / 1000)} s`)
   return atRest(sampled)
+}
+
+async function until(holds: () => Promise<boolean>, atMostMs: number): Promise<void> {
+  const endMs = performance.now() + atMostMs
+  while (!(await holds()) && performance.now() < endMs) await sleep(200)
 }
 
 async function atRest(sampled: Sampled): Promise<RestSample> {
