@@ -7,13 +7,14 @@ import { asLitetopicError, isLitetopicError, type LitetopicError } from '../prot
 import { chunkRange, epochRange, garbageKey, indexRange, numberInKey } from './keys.ts'
 import { PARTS_PER_STEP } from './parts.ts'
 import { seal, unseal } from './seal.ts'
-import { INDEX, type Table, type TableChange, type TableEntry } from './store.ts'
+import { INDEX, type Table, type TableChange, type TableEntry, type TableRange } from './store.ts'
 import type { TopicState } from './topic-state.ts'
 import { TrimmedIndexes } from './trimmed-indexes.ts'
 
-/** Keys deleted, and chunks read, in one step. */
+/** Keys deleted, chunks read, and deleted topics looked at in one step. Each step syncs at least one write. */
 export const KEYS_PER_STEP = 1000
 const CHUNKS_PER_STEP = 16
+const EPOCHS_PER_STEP = 16
 
 /** Indexes whose keys begin with an epoch, and go with it. */
 export const EPOCH_INDEXES = [
@@ -102,19 +103,24 @@ export class Garbage {
   private async clearMarked(): Promise<void> {
     this.marked = false
     const marks = await this.table.scan({ ...indexRange(INDEX.garbage), limit: KEYS_PER_STEP })
-    for (const { key } of marks) {
-      await this.clearEpoch(numberInKey(key, 0))
+    for (let from = 0; from < marks.length; from += EPOCHS_PER_STEP) {
+      const step = marks.slice(from, from + EPOCHS_PER_STEP)
+      await this.clearEpochs(step.map(({ key }) => numberInKey(key, 0)))
       if (this.stopped) return
-      await this.table.write([{ key, value: null }])
+      await this.table.write(step.map(({ key }) => ({ key, value: null })))
     }
     if (marks.length === KEYS_PER_STEP) this.marked = true
   }
 
-  private async clearEpoch(epoch: number): Promise<void> {
-    for (const index of EPOCH_INDEXES) {
-      const limit = index === INDEX.part ? PARTS_PER_STEP : KEYS_PER_STEP
-      while (!this.stopped && (await this.table.clear(epochRange(index, epoch), limit)) === limit) await turn()
-    }
+  private async clearEpochs(epochs: readonly number[]): Promise<void> {
+    const rangesOf = (index: (typeof EPOCH_INDEXES)[number]): TableRange[] =>
+      epochs.map((epoch) => epochRange(index, epoch))
+    await this.clearAll(rangesOf(INDEX.part), PARTS_PER_STEP)
+    await this.clearAll(EPOCH_INDEXES.filter((index) => index !== INDEX.part).flatMap(rangesOf), KEYS_PER_STEP)
+  }
+
+  private async clearAll(ranges: readonly TableRange[], limit: number): Promise<void> {
+    while (!this.stopped && (await this.table.clear(ranges, limit)) === limit) await turn()
   }
 
   /** Deletes the chunks that lie wholly below the first offset, and before them the index entries that they alone needed. */

@@ -86,10 +86,10 @@ export interface Table {
   /** One page of entries in key order. */
   scan(scan: TableScan): Promise<TableEntry[]>
   /**
-   * Deletes at most `limit` keys of the range, and says how many; durable when it resolves. Call it with the same `gte`
-   * from step to step: a store may go on where the last step stopped.
+   * Deletes at most `limit` keys of the ranges, one range after the other, and says how many; durable when it resolves. Call it with the
+   * same ranges from step to step: a store may go on where the last step stopped.
    */
-  clear(range: TableRange, limit: number): Promise<number>
+  clear(ranges: readonly TableRange[], limit: number): Promise<number>
 }
 
 /**

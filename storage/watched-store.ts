@@ -38,7 +38,7 @@ export function watchWrites(store: Store, failed: (error: LitetopicError) => voi
     getMany: (keys) => table.getMany(keys),
     scan: (scan) => table.scan(scan),
     write: (changes) => watched(table.write(changes)),
-    clear: (range, limit) => judged(table.clear(range, limit)),
+    clear: (ranges, limit) => judged(table.clear(ranges, limit)),
   }
   return {
     durability: store.durability,

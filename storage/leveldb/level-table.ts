@@ -58,14 +58,22 @@ export class LevelTable implements Table {
     return this.#db.scan(scan, scan.reverse === true, scan.limit ?? LIMITS.pageItems)
   }
 
-  async clear(range: TableRange, limit: number): Promise<number> {
+  async clear(ranges: readonly TableRange[], limit: number): Promise<number> {
     return this.#queue.run(async () => {
-      const keys = await this.#db.keys(this.#notYetCleared(range), limit)
-      const end = keys.at(-1)
-      if (end === undefined) return 0
-      await this.#write(keys.map((key) => ({ key, value: null })))
-      this.#cleared = { gte: range.gte.slice(), lt: end }
-      return keys.length
+      const changes: TableChange[] = []
+      let cleared: TableRange | undefined
+      for (const range of ranges) {
+        if (changes.length === limit) break
+        const keys = await this.#db.keys(this.#notYetCleared(range), limit - changes.length)
+        const end = keys.at(-1)
+        if (end === undefined) continue
+        for (const key of keys) changes.push({ key, value: null })
+        cleared = { gte: range.gte.slice(), lt: end }
+      }
+      if (cleared === undefined) return 0
+      await this.#write(changes)
+      this.#cleared = cleared
+      return changes.length
     })
   }
 

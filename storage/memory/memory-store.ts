@@ -182,10 +182,14 @@ class MemoryTable implements Table {
     return found.map(({ key, value }) => ({ key: key.slice(), value: value.slice() }))
   }
 
-  async clear(range: TableRange, limit: number): Promise<number> {
+  async clear(ranges: readonly TableRange[], limit: number): Promise<number> {
     this.#whileOpen()
-    const found = this.#disk.table.range(range, false, limit)
-    for (const { key } of found) this.#disk.table.delete(key)
-    return found.length
+    let cleared = 0
+    for (const range of ranges) {
+      const found = this.#disk.table.range(range, false, limit - cleared)
+      for (const { key } of found) this.#disk.table.delete(key)
+      cleared += found.length
+    }
+    return cleared
   }
 }

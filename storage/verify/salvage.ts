@@ -126,9 +126,8 @@ class Salvage {
   /** Takes back what was copied of an epoch. */
   private async forget(epoch: number): Promise<void> {
     const { table } = this.target
-    for (const index of EPOCH_INDEXES) {
-      while ((await table.clear(epochRange(index, epoch), CLEARED)) === CLEARED);
-    }
+    const ranges = EPOCH_INDEXES.map((index) => epochRange(index, epoch))
+    while ((await table.clear(ranges, CLEARED)) === CLEARED);
   }
 
   private async keep({ state, soundTo, isSound }: Verdict): Promise<Salvaged> {

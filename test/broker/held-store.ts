@@ -33,7 +33,7 @@ export class HeldStore implements Store {
       getMany: (keys) => this.held(() => inner.table.getMany(keys)),
       scan: (scan) => this.held(() => inner.table.scan(scan)),
       write: (changes) => inner.table.write(changes),
-      clear: (range, limit) => inner.table.clear(range, limit),
+      clear: (ranges, limit) => inner.table.clear(ranges, limit),
     }
     const broken = (): boolean => this.isBroken
     this.journal = {

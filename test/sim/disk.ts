@@ -207,8 +207,11 @@ class SimStore implements Store {
         }))
         return this.write('table', copies.length, (parts) => disk.change(copies.slice(0, parts)))
       },
-      clear: async (range, limit) => {
-        const found = (parts = limit) => disk.table.range(range, false, Math.min(parts, limit))
+      clear: async (ranges, limit) => {
+        const found = (parts = limit) => {
+          const keys = ranges.flatMap((range) => disk.table.range(range, false, limit))
+          return keys.slice(0, Math.min(parts, limit))
+        }
         let cleared = 0
         await this.write('table', found().length, (parts) => {
           const keys = found(parts)

@@ -225,6 +225,34 @@ describe('the flusher', () => {
     expect(await findRecordId(store.table, state, 'again')).toBe(1)
   })
 
+  test('clears deleted topics many at a time, whatever each of them has left', async () => {
+    const place = await memoryPlace()
+    const rig = await place.open()
+    const states = await Promise.all(Array.from({ length: 100 }, (_, i) => rig.create(`t${i}`)))
+    const records: TestRecord[] = [{ kind: 'message', text: 'x'.repeat(1_000), id: 'one' }]
+    for (const state of states) await rig.append(state, records)
+    for (const state of states) await rig.flush(state)
+    const { table } = place.store
+    const { clear } = table
+    // The first deletions begin the work; all others are behind it.
+    let open = (): void => undefined
+    const gate = new Promise<void>((resolve) => {
+      open = resolve
+    })
+    let steps = 0
+    table.clear = async (ranges, limit) => {
+      steps++
+      await gate
+      return clear.call(table, ranges, limit)
+    }
+    for (const state of states) await rig.delete(state)
+    open()
+    await rig.shard.quiesce()
+    expect([await place.entries(INDEX.chunk), await place.entries(INDEX.recordId)]).toEqual([[], []])
+    expect(await place.entries(INDEX.garbage)).toEqual([])
+    expect(steps).toBeLessThan(25)
+  })
+
   test('a garbage collection that fails is reported, and goes on after the next start', async () => {
     const place = await memoryPlace()
     let rig = await place.open()

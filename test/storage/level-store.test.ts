@@ -177,7 +177,7 @@ describe('the directory', () => {
       await store.table.write([{ key: Uint8Array.of(0x20, n), value: big }])
     }
     await store.journal.truncate(20)
-    await store.table.clear({ gte: Uint8Array.of(0x20), lt: Uint8Array.of(0x21) }, 100)
+    await store.table.clear([{ gte: Uint8Array.of(0x20), lt: Uint8Array.of(0x21) }], 100)
     expect(await store.diskBytes()).toBeGreaterThan(16_000_000)
     await store.compact()
     await store.close() // LevelDB removes a replaced file a moment after
@@ -257,7 +257,7 @@ describe('a failed write', () => {
       await expect(store.journal.append(2, [bytes('b')])).rejects.toMatchObject(unavailable)
       await expect(store.journal.truncate(1)).rejects.toMatchObject(unavailable)
       await expect(store.table.write([{ key: bytes('k'), value: null }])).rejects.toMatchObject(unavailable)
-      await expect(store.table.clear({ gte: bytes('a'), lt: bytes('z') }, 1)).rejects.toMatchObject(unavailable)
+      await expect(store.table.clear([{ gte: bytes('a'), lt: bytes('z') }], 1)).rejects.toMatchObject(unavailable)
       await expect(store.compact()).rejects.toMatchObject(unavailable)
       expect(store.journal.last).toBe(1)
       expect((await journalOf(store)).length).toBe(1)

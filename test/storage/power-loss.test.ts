@@ -110,7 +110,7 @@ async function take(store: Store, steps: readonly Step[], seen: Acknowledged, do
         else seen.table.set(n, value)
       }
     } else if (step.do === 'clear') {
-      await store.table.clear({ gte: tableKey(step.from), lt: tableKey(255) }, step.limit)
+      await store.table.clear([{ gte: tableKey(step.from), lt: tableKey(255) }], step.limit)
       const cleared = [...seen.table.keys()].filter((n) => n >= step.from).sort((a, b) => a - b)
       for (const n of cleared.slice(0, step.limit)) seen.table.delete(n)
     } else await store.compact()

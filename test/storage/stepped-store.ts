@@ -51,7 +51,7 @@ export class SteppedStore implements Store {
         new Promise((resolve, reject) => {
           tableWrites.push({ changes, done: () => void inner.table.write(changes).then(resolve, reject) })
         }),
-      clear: (range, limit) => inner.table.clear(range, limit),
+      clear: (ranges, limit) => inner.table.clear(ranges, limit),
     }
   }
 

@@ -223,28 +223,41 @@ export function storeContract(name: string, makePlace: () => Promise<StorePlace>
 
       test('clear deletes at most its limit, and says how many', async () => {
         await store.table.write(['a1', 'b1', 'b2', 'b3', 'c1'].map((key) => put(key, '')))
-        expect(await store.table.clear(between('b', 'c'), 2)).toBe(2)
+        expect(await store.table.clear([between('b', 'c')], 2)).toBe(2)
         expect(keysOf(await store.table.scan(between('a', 'z')))).toEqual(['a1', 'b3', 'c1'])
-        expect(await store.table.clear(between('b', 'c'), 2)).toBe(1)
-        expect(await store.table.clear(between('b', 'c'), 2)).toBe(0)
+        expect(await store.table.clear([between('b', 'c')], 2)).toBe(1)
+        expect(await store.table.clear([between('b', 'c')], 2)).toBe(0)
         await reopen()
+        expect(keysOf(await store.table.scan(between('a', 'z')))).toEqual(['a1', 'c1'])
+      })
+
+      test('clear deletes from one range after the other, and goes on in the one where it stopped', async () => {
+        await store.table.write(['a1', 'b1', 'b2', 'b3', 'c1', 'd1', 'd2'].map((key) => put(key, '')))
+        const ranges = [between('b', 'c'), between('x', 'y'), between('d', 'e')]
+        expect(await store.table.clear(ranges, 2)).toBe(2)
+        expect(keysOf(await store.table.scan(between('a', 'z')))).toEqual(['a1', 'b3', 'c1', 'd1', 'd2'])
+        expect(await store.table.clear(ranges, 2)).toBe(2)
+        expect(keysOf(await store.table.scan(between('a', 'z')))).toEqual(['a1', 'c1', 'd2'])
+        expect(await store.table.clear(ranges, 2)).toBe(1)
+        expect(await store.table.clear(ranges, 2)).toBe(0)
+        expect(await store.table.clear([], 2)).toBe(0)
         expect(keysOf(await store.table.scan(between('a', 'z')))).toEqual(['a1', 'c1'])
       })
 
       test('a clear that goes on finds what was written behind it meanwhile', async () => {
         await store.table.write(['b1', 'b2', 'b3', 'b4'].map((key) => put(key, '')))
-        expect(await store.table.clear(between('b', 'c'), 2)).toBe(2)
+        expect(await store.table.clear([between('b', 'c')], 2)).toBe(2)
         await store.table.write([put('b1', ''), put('b2', '')])
-        expect(await store.table.clear(between('b', 'c'), 3)).toBe(3)
+        expect(await store.table.clear([between('b', 'c')], 3)).toBe(3)
         expect(keysOf(await store.table.scan(between('b', 'c')))).toEqual(['b4'])
         await store.table.write([put('b3', '')])
-        expect(await store.table.clear(between('b', 'b4'), 3)).toBe(1)
-        expect(await store.table.clear(between('b', 'c'), 3)).toBe(1)
+        expect(await store.table.clear([between('b', 'b4')], 3)).toBe(1)
+        expect(await store.table.clear([between('b', 'c')], 3)).toBe(1)
       })
 
       test('clear comes after the writes called before it', async () => {
         const writing = store.table.write([put('b1', '')])
-        expect(await store.table.clear(between('b', 'c'), 9)).toBe(1)
+        expect(await store.table.clear([between('b', 'c')], 9)).toBe(1)
         await writing
       })
     })
@@ -267,7 +280,7 @@ export function storeContract(name: string, makePlace: () => Promise<StorePlace>
         await store.journal.append(4, [bytes('d')])
         await store.journal.truncate(3)
         await store.table.write([put('k1', 'new'), put('k3', 'v')])
-        await store.table.clear(between('k2', 'k3'), 9)
+        await store.table.clear([between('k2', 'k3')], 9)
         await store.compact()
         expect(await contentOf(snapshot)).toEqual([1, [2, 3], ['k1=old', 'k2=v']])
         const later = store.snapshot()
@@ -347,7 +360,7 @@ export function storeContract(name: string, makePlace: () => Promise<StorePlace>
       await expect(store.table.get(bytes('k'))).rejects.toMatchObject(closed)
       await expect(store.table.getMany([bytes('k')])).rejects.toMatchObject(closed)
       await expect(store.table.scan(between('a', 'z'))).rejects.toMatchObject(closed)
-      await expect(store.table.clear(between('a', 'z'), 1)).rejects.toMatchObject(closed)
+      await expect(store.table.clear([between('a', 'z')], 1)).rejects.toMatchObject(closed)
       await expect(store.journal.skipTo(9)).rejects.toMatchObject(closed)
       expect(() => store.snapshot()).toThrow(expect.objectContaining(closed))
       store = await place.open()

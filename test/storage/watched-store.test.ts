@@ -28,7 +28,7 @@ test.each<[string, (store: Store) => Promise<unknown>]>([
   ['truncate', (store) => store.journal.truncate(1)],
   ['skipTo', (store) => store.journal.skipTo(9)],
   ['write', (store) => store.table.write([{ key: Buffer.of(1), value: null }])],
-  ['clear', (store) => store.table.clear(range, 1)],
+  ['clear', (store) => store.table.clear([range], 1)],
   ['compact', (store) => store.compact()],
 ])('%s', async (_, write) => {
   const { store, noticed } = await watched(breakWrites)
@@ -40,7 +40,7 @@ test('a clear that cannot read is not the end of writing', async () => {
   const { store, noticed } = await watched(({ table }) => {
     table.clear = () => Promise.reject(full)
   })
-  await expect(store.table.clear(range, 1)).rejects.toBe(full)
+  await expect(store.table.clear([range], 1)).rejects.toBe(full)
   expect(noticed).toEqual([])
 })
 
