@@ -7,6 +7,7 @@ import { asLitetopicError, LIMITS, LitetopicError, type RecordParts, type ReplyO
 import type { Client } from './client.ts'
 import type { Context } from './context.ts'
 import { beyondEnd, endedError } from './outcomes.ts'
+import { partPassed } from './part-garbage.ts'
 import { PartSlots, type Slot, type SlotTaker } from './part-slots.ts'
 import { readRecord } from './positions.ts'
 import type { Attachment } from './topic.ts'
@@ -69,6 +70,7 @@ export class Fetches {
       const bytes = await shard.parts.read(attachment.topic.state.epoch, uploadId, part, partSize)
       // What was deleted while it was read is gone.
       this.check(attachment, offset)
+      partPassed(bytes.length)
       return { bytes: bytes.subarray(from - at, from - at + maxBytes), size }
     } catch (error) {
       this.check(attachment, offset)

@@ -9,6 +9,7 @@ import { findRecordId, recentUpload, type Shard, type StoredUpload } from '../st
 import { admitUpload } from './admission.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
+import { partPassed } from './part-garbage.ts'
 import { PartSlots } from './part-slots.ts'
 import type { Registry } from './registry.ts'
 import { Timers } from './timers.ts'
@@ -122,6 +123,7 @@ export class Uploads {
     const slot = upload.admit(frame)
     const { length } = frame.bytes
     this.touch(upload)
+    partPassed(length)
     const written = parts.write(epoch, frame.uploadId, frame.index, frame.bytes, () => !upload.isOver)
     // Not awaited here: the message that the bytes lie in would be kept until then.
     return written.then(

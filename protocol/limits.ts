@@ -29,6 +29,8 @@ export const LIMITS = {
    * Each is there two or three times while it passes: see ARCHITECTURE.md, Decisions.
    */
   partMemoryBytes: 3 * MiB,
+  /** Bytes of parts that pass, in both directions, between two collections of what they leave behind. */
+  partGarbageBytes: 2 * MiB,
   /** Parts of one connection that are granted and not stored, and fetches of one connection that are unanswered. */
   partsPerConnection: 6,
   /** How long a grant may stay unused, or an answer untaken, while others wait for that memory. */
