@@ -9,7 +9,7 @@ import type { Context } from './context.ts'
 import type { Topic } from './topic.ts'
 
 /** Stored timers handled, and topics read, in one step. */
-const TOPICS_PER_STEP = 256
+const TOPICS_PER_STEP = 512
 /** Beyond this share of the journal's budget no more topics are deleted until it is less full: others need it too. */
 const DELETE_SHARE = 0.75
 const FULL_MS = 10

@@ -11,6 +11,7 @@ import { Fifo } from './fifo.ts'
 import { Flight } from './flight.ts'
 import { type AnyTopic, Graves, isLazy, type LazyTopic } from './graves.ts'
 import { type Snapshot, settle, takeSnapshot } from './snapshot.ts'
+import { SplitMap } from './split-map.ts'
 import type { Table, TableChange } from './store.ts'
 import type { TopicState } from './topic-state.ts'
 import type { Usage } from './usage.ts'
@@ -51,7 +52,7 @@ export class Flusher {
   private readonly urgent = new Fifo<TopicState>()
   private readonly urgentSet = new Set<TopicState>()
   /** Topics that are dirty, or that a flush under way covers, by name. */
-  private readonly working = new Map<string, AnyTopic>()
+  private readonly working = new SplitMap<AnyTopic>()
   readonly graves = new Graves()
   /** Topics that cannot be read, and the oldest commit with something of theirs, which the journal keeps. */
   private readonly aside = new Map<AnyTopic, number>()
@@ -145,7 +146,9 @@ export class Flusher {
   /** Waits for work under way and does no more. */
   async stop(): Promise<void> {
     this.stopped = true
+    this.endRound()
     await this.running
+    await this.flights.at(-1)?.over
     await this.truncation
   }
 
@@ -168,14 +171,13 @@ export class Flusher {
     } catch (error) {
       this.fail(error)
     }
-    await this.flights.at(-1)?.over
-    await this.truncation
   }
 
   private fail(error: unknown): void {
     if (this.stopped) return
     this.stopped = true
     this.listener.stopped(asLitetopicError(error))
+    this.endRound()
   }
 
   private endRound(): void {

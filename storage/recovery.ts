@@ -35,7 +35,7 @@ export interface Unloaded {
   readonly epoch: number
   /** Number of the oldest commit that names it. */
   readonly since: number
-  /** Of each operation OPERATION_FIELDS numbers: position, commit, index within the commit, and by how much it changes the topic's bytes. */
+  /** Of each operation but introductions OPERATION_FIELDS numbers: position, commit, index within the commit, and by how much it changes the topic's bytes. */
   readonly operations: number[]
   readonly principal: string | null
   /** Is the first of them its creation? */
@@ -86,8 +86,8 @@ function indexEntry(slabs: Slabs, start: number, size: number, number: number, b
     }
     const topic = byEpoch.get(operation.epoch)
     // Operations of a topic that is not introduced lie before its newest flush: the table has their effects.
-    if (topic === undefined) continue
-    topic.operations.push(position, number, index, changedBytes(operation, base, slabs))
+    if (topic === undefined || operation.type === OPERATION.introduce) continue
+    topic.operations.push(position, number, index, changedBytes(operation, reader.at, base, slabs))
     if (operation.type === OPERATION.delete) topic.deleted = true
   }
 }
@@ -101,9 +101,10 @@ function named({ type, body }: FoundOperation, since: number): Unloaded {
   return { name, epoch, since, operations: [], principal, created, deleted: false }
 }
 
-/** By how much an operation changes the bytes of its topic; `base` is where its slab begins. */
-function changedBytes({ type, flags, body, batchAt: at }: FoundOperation, base: number, slabs: Slabs): number {
-  if (type === OPERATION.append) return storedBytes(batchAt(slabs, base + at), (flags & APPEND_EFFECTS) !== 0)
+/** By how much an operation, which ends there, changes the bytes of its topic; `base` is where its slab begins. */
+function changedBytes(operation: FoundOperation, end: number, base: number, slabs: Slabs): number {
+  const { type, flags, body, batchAt: at } = operation
+  if (type === OPERATION.append) return flags === 0 ? end - at : storedBytes(batchAt(slabs, base + at), true)
   if (type === OPERATION.trim) return -(body as OperationBody['trim'])[4]
   return type === OPERATION.delete ? -(body as OperationBody['delete'])[2] : 0
 }
@@ -133,7 +134,7 @@ export async function loadUnloaded(table: Table, slabs: Slabs, topic: Unloaded):
     if (commit < asOf.commit || (commit === asOf.commit && index < asOf.operations)) continue
     const operation = readOperation(new ByteReader(slabs.at(position), position % SLAB_BYTES))
     state = applyOperation(state, operation, position, slabs)
-    applied ||= operation.type !== OPERATION.introduce
+    applied = true
   }
   if (state === null) {
     if (topic.deleted) return null
@@ -166,7 +167,6 @@ function applyOperation(
     const [epoch, name, createdMs, policy, extra] = operation.body as OperationBody['create']
     return new TopicState(name, epoch, createdMs, policy, extra?.principal ?? null)
   }
-  if (operation.type === OPERATION.introduce) return state
   if (state === null) return null
   switch (operation.type) {
     case OPERATION.append:

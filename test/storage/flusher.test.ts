@@ -2,7 +2,8 @@
 
 import { describe, expect, test } from 'vitest'
 import { LIMITS, LitetopicError } from '../../protocol/index.ts'
-import { headKey } from '../../storage/keys.ts'
+import { decodeHead } from '../../storage/head.ts'
+import { headKey, indexRange } from '../../storage/keys.ts'
 import { findRecordId } from '../../storage/lookups.ts'
 import { MemoryDisk, openMemoryStore } from '../../storage/memory/memory-store.ts'
 import { INDEX } from '../../storage/store.ts'
@@ -57,6 +58,48 @@ describe('the flusher', () => {
     expect(old.headStored).toBe(false)
     for (let i = 0; i < quarter; i++) rig.appendNow(state, [message('')], {}, nothing)
     await until(() => old.headStored)
+  })
+
+  test('prepares the next write while one is under way, and writes them one after the other', async () => {
+    const disk = new MemoryDisk()
+    const store = await SteppedStore.open(disk)
+    const rig = await store.run(Rig.open(store))
+    const [a, b] = [await store.run(rig.create('a')), await store.run(rig.create('b'))]
+    for (const state of [a, b]) await store.run(rig.append(state, [message('x')]))
+    rig.shard.flush(a)
+    await rig.idle()
+    rig.shard.flush(b)
+    await rig.idle()
+    expect([a.flushingBytes > 0, b.flushingBytes > 0]).toEqual([true, true])
+    store.step('table')
+    await rig.idle()
+    expect([rig.flushed, disk.table.get(headKey('b'))]).toEqual([['a'], undefined])
+    store.step('table')
+    await rig.idle()
+    expect(rig.flushed).toEqual(['a', 'b'])
+  })
+
+  test('leaves nothing of a topic that is deleted, and its name used again, while it is being written', async () => {
+    const disk = new MemoryDisk()
+    const store = await SteppedStore.open(disk)
+    const rig = await store.run(Rig.open(store))
+    const state = await store.run(rig.create('t'))
+    state.dueMs = 77
+    await store.run(rig.append(state, [{ kind: 'stream', state: 'open', streamId: 's' }]))
+    rig.shard.flush(state)
+    await rig.idle()
+    expect(state.flushingBytes).toBeGreaterThan(0)
+    const changed = Promise.all([rig.delete(state), rig.create('t')])
+    await rig.idle()
+    store.step('journal')
+    const [, next] = await changed
+    rig.shard.flush(next)
+    await rig.idle()
+    await store.run(rig.shard.quiesce())
+    expect(decodeHead('t', disk.table.get(headKey('t')) as Uint8Array).state.epoch).toBe(next.epoch)
+    for (const index of [INDEX.timer, INDEX.openStreams]) {
+      expect([...disk.table.range(indexRange(index), false, 9)]).toEqual([])
+    }
   })
 
   test('ends quiescing although publishers go on', async () => {

@@ -20,6 +20,7 @@ import {
   timerKey,
   timersWithin,
 } from '../../storage/keys.ts'
+import { SplitMap } from '../../storage/split-map.ts'
 import { INDEX, type TableRange } from '../../storage/store.ts'
 import { uint53 } from '../protocol/arbitraries.ts'
 
@@ -115,5 +116,22 @@ test('a queue gives its items back in order, and says how many came and went', (
       }
     }),
     { numRuns: 30 },
+  )
+})
+
+test('a map in pieces holds what a map holds', () => {
+  const name = fc.constantFrom('', 'a', 'ab', 'agents/1', 'agents/2', 'agents/12', '\u{1f600}')
+  fc.assert(
+    fc.property(fc.array(fc.tuple(name, fc.boolean())), (steps) => {
+      const [pieces, map] = [new SplitMap<number>(), new Map<string, number>()]
+      for (const [i, [key, put]] of steps.entries()) {
+        if (put) pieces.set(key, i)
+        else pieces.delete(key)
+        if (put) map.set(key, i)
+        else map.delete(key)
+        expect(pieces.get(key)).toBe(map.get(key))
+      }
+      expect([...pieces.values()].sort()).toEqual([...map.values()].sort())
+    }),
   )
 })
