@@ -19,6 +19,7 @@ import { Account } from './operation.ts'
 import {
   type ConnectionState,
   NOT_CONNECTED,
+  patienceMs,
   type ReconnectAction,
   type ReconnectEvent,
   type ReconnectOptions,
@@ -269,12 +270,15 @@ export class Connection {
     try {
       const token = typeof source === 'function' ? await source() : source
       if (dial !== this.dials) return
-      const link = new Link(openSocket, url, token, clock, {
-        welcomed: (welcome) => this.welcomed(welcome.incarnation),
-        frame: (frame) => this.receive(frame),
-        messageDone: () => this.messageDone(),
-        closed: (error) => this.closed(link, error),
-      })
+      const link = new Link(
+        { openSocket, url, token, clock, patienceMs: patienceMs(this.reconnect) },
+        {
+          welcomed: (welcome) => this.welcomed(welcome.incarnation),
+          frame: (frame) => this.receive(frame),
+          messageDone: () => this.messageDone(),
+          closed: (error) => this.closed(link, error),
+        },
+      )
       this.link = link
     } catch (error) {
       if (dial !== this.dials) return

@@ -38,6 +38,15 @@ export interface LinkEvents {
   closed(error: LitetopicError): void
 }
 
+export interface LinkSetup {
+  readonly openSocket: SocketFactory
+  readonly url: string
+  readonly token: string | undefined
+  readonly clock: Clock
+  /** For the socket to open, and again for the answer to hello. */
+  readonly patienceMs: number
+}
+
 /** What hello says of the client. */
 const CLIENT_NAME = 'litetopic-ts'
 
@@ -70,19 +79,22 @@ export class Link {
   private timer: unknown
 
   /** Opens the socket; throws what the factory throws. */
-  constructor(openSocket: SocketFactory, url: string, token: string | undefined, clock: Clock, events: LinkEvents) {
+  constructor({ openSocket, url, token, clock, patienceMs }: LinkSetup, events: LinkEvents) {
     this.events = events
     this.clock = clock
     this.lastReceivedMs = clock.nowMs()
     this.socket = openSocket(url, {
       opened: () => {
+        if (this.over) return
+        clock.clearTimeout(this.timer)
+        this.timer = clock.setTimeout(() => this.giveUp('it did not answer the hello'), patienceMs)
         this.frame([UP.hello, PROTOCOL_VERSION, { token, client: CLIENT_NAME }])
         this.send()
       },
       message: (bytes) => this.receive(bytes),
       closed: (why) => this.end(new LitetopicError('BROKER_UNREACHABLE', `the connection to ${url} is lost: ${why}`)),
     })
-    this.timer = clock.setTimeout(() => this.giveUp('it did not answer the hello'), LIMITS.helloMs)
+    this.timer = clock.setTimeout(() => this.giveUp('the connection could not be opened in time'), patienceMs)
   }
 
   /** Has the network fallen behind? Then packing waits, so that what waits can still be put together. */

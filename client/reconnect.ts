@@ -82,6 +82,14 @@ export function step(state: ReconnectState, event: ReconnectEvent, options: Reco
   }
 }
 
+/**
+ * How long this attempt waits for its socket to open, and again for the answer to its hello. If all gave up after the same time, a broker
+ * that is too slow for that would only ever serve those that are gone already.
+ */
+export function patienceMs({ attempt }: ReconnectState): number {
+  return Math.min(LIMITS.helloMaxMs, LIMITS.helloMs * 2 ** Math.min(attempt, 30))
+}
+
 function dropped(
   state: ReconnectState,
   event: { readonly nowMs: number; readonly random: number },

@@ -150,6 +150,11 @@ export const LIMITS = {
   clientDecodeBytes: 64 * KiB,
   /** Client: parts that a reader of a large message has asked for and not taken. */
   clientFetches: 3,
+  /**
+   * Client: for opening a connection, and again for the answer to its hello, it waits `helloMs` at first and twice as long with each
+   * attempt that fails, up to this: a broker that many come back to at once may take longer.
+   */
+  helloMaxMs: 60_000,
   /** Client: between two attempts to connect, growing from the least to the most. */
   reconnectMinMs: 100,
   reconnectMaxMs: 10_000,

@@ -171,8 +171,14 @@ export class Hub implements ConnectionOwner {
     const welcome = { incarnation, server, messageBytes: frameBytes, wallMs: () => clock.wallMs() }
     this.peers.set(connection, new Peer(connection, () => this.operations(), welcome))
     connection.cancelHelloTimer = clock.after(LIMITS.helloMs, () => {
-      connection.fail(0, new LitetopicError('HELLO_EXPECTED', `no hello came within ${LIMITS.helloMs} ms`))
+      // In a storm the hello may be there and only not read yet: a whole turn of the loop reads what there is.
+      setImmediate(() => setImmediate(() => this.expectHello(connection)))
     })
+  }
+
+  private expectHello(connection: Connection): void {
+    if (connection.greeted || !this.peers.has(connection)) return
+    connection.fail(0, new LitetopicError('HELLO_EXPECTED', `no hello came within ${LIMITS.helloMs} ms`))
   }
 
   /** Throws STORE_UNAVAILABLE while there is no core. */

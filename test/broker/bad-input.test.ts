@@ -94,6 +94,18 @@ describe('a connection that cannot go on is told why and closed', () => {
     expect((await mute.closedBy())?.code).toBe('HELLO_EXPECTED')
   })
 
+  test('a hello that is there in time is taken, also by a broker that is too busy to read it in time', async () => {
+    // So that nothing else falls due with it.
+    await broker.clock.advance(500)
+    const peer = await broker.peer({ hello: false })
+    await broker.clock.advance(LIMITS.helloMs - 1)
+    peer.send([UP.hello, PROTOCOL_VERSION, {}])
+    // Before the loop has turned.
+    const passed = broker.clock.advance(1)
+    await Promise.all([passed, peer.until(() => peer.welcome !== null)])
+    expect(peer.closeCode).toBe(null)
+  })
+
   test('a version that is not spoken here is VERSION_MISMATCH', async () => {
     const peer = await broker.peer({ hello: false })
     peer.send([UP.hello, 0, {}])

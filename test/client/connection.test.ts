@@ -95,6 +95,20 @@ describe('connecting', () => {
     expect(broker.lastError).toMatchObject({ code: 'BROKER_UNREACHABLE' })
   })
 
+  it('waits twice as long with each attempt for a broker that is overrun', async () => {
+    peer.welcome = null
+    const broker = client()
+    broker.describe('a').catch(() => {})
+    for (const [attempt, patienceMs] of [LIMITS.helloMs, LIMITS.helloMs * 2, LIMITS.helloMs * 4].entries()) {
+      await peer.until(() => peer.received.filter(([type]) => type === UP.hello).length === attempt + 1)
+      clock.advance(patienceMs - 1)
+      expect(broker.state).toBe('connecting')
+      clock.advance(1)
+      await inState(broker, 'waiting')
+      clock.advance(LIMITS.reconnectMaxMs)
+    }
+  })
+
   it.each(['UNAUTHENTICATED', 'VERSION_MISMATCH'] as const)('rejects everything for good on %s', async (code) => {
     peer.welcome = null
     const broker = client()
