@@ -88,12 +88,12 @@ export class Outgoing {
     this.touch()
   }
 
-  /** A frame that others get, too, and that fills a message: sent at once if nothing was gathered before it. */
+  /** A frame that others get, too: a message of its own, sent at once, unless something was sent or gathered in this turn. */
   share(message: SharedMessage): void {
-    if (this.queue.length > 0 || !this.acks.empty || !this.deliveries.empty) this.frame(message.bytes)
+    if (this.dirty) this.frame(message.bytes)
     else {
       this.socket.share(message, this.sent)
-      this.tellHeld()
+      this.touch()
     }
   }
 

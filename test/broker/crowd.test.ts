@@ -132,6 +132,19 @@ describe('a crowd gets every record once and in order', () => {
     expect(leaver.readings[0]?.messages).toEqual(written.slice(0, leaver.readings[0]?.position))
   })
 
+  test('in few messages when they share a connection', async () => {
+    const broker = await TestBroker.start()
+    const writer = await broker.peer()
+    await writer.attach('crowded', { producer: 'p' })
+    const { peer, readings } = await subscribed(broker, MANY)
+    let messages = 0
+    peer.socket.on('message', () => messages++)
+    await writer.append({ sequence: 0 }, message('to all of them'))
+    await peer.until(() => readings.every(({ position }) => position === 1))
+    // Two for each turn that serves some of them.
+    expect(messages).toBeLessThanOrEqual(6)
+  })
+
   test('and nobody more than its credit and one batch, however much a round holds', async () => {
     const broker = await TestBroker.start()
     const writer = await broker.peer()
