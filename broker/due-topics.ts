@@ -113,7 +113,7 @@ export class DueTopics {
       for (const [i, name] of names.entries()) {
         const inUse = registry.get(name)
         // What holds a topic is known without its state.
-        if (inUse !== undefined && inUse.isDormant && inUse.holders > 0) note(i, inUse)
+        if (inUse?.isDormant && inUse.holders > 0) note(i, inUse)
         else {
           registry.whenFound(name, (error, topic) => {
             if (error !== null) report(error)
