@@ -164,7 +164,7 @@ export class Reclaimer {
       return
     }
     if (topic.retainAtMs <= now) this.retain(topic)
-    if (this.idleUntil(topic) <= now && (topic.attachments.length === 0 ? this.leave(topic) : this.sleep(topic))) return
+    if (this.idleUntil(topic) <= now && (topic.isAttached ? this.sleep(topic) : this.leave(topic))) return
     this.schedule(topic)
   }
 
@@ -253,7 +253,7 @@ export class Reclaimer {
   /** Tells the timers when to look again, unless they know an earlier time. */
   private schedule(topic: Topic): void {
     let at = this.heldUntil(topic)
-    const isAttached = topic.attachments.length > 0
+    const { isAttached } = topic
     // While streams are open it is not idle, and need not be asked.
     if (!isAttached || !topic.hasStreams) {
       const now = this.context.clock.monotonicMs()

@@ -85,8 +85,8 @@ export class Topic {
   private resident: TopicState | null
   /** Operations under way that need its state. */
   uses = 0
-  /** In the order in which they attached. */
-  attachments: readonly Attachment[] = EMPTY
+  /** The one that there is, or all: a list of its own costs a topic 56 bytes, and most have one. */
+  private attached: Attachment | readonly Attachment[] = EMPTY
   /** How many attachments hold the topic, and how many of those have written. */
   holders = 0
   private writing = 0
@@ -126,6 +126,15 @@ export class Topic {
   get ended(): LitetopicError | null {
     if (this.end === null) return null
     return new LitetopicError('GONE', `topic ${this.name} was ${this.end}`, { outcome: 'gone' })
+  }
+
+  /** In the order in which they attached. */
+  get attachments(): readonly Attachment[] {
+    return this.attached instanceof Attachment ? [this.attached] : this.attached
+  }
+
+  get isAttached(): boolean {
+    return this.attached !== EMPTY
   }
 
   /** Only while it is not dormant. */
@@ -182,14 +191,16 @@ export class Topic {
   }
 
   add(attachment: Attachment, nowMs: number): void {
-    this.attachments = extended(this.attachments, attachment)
+    const { attachments } = this
+    this.attached = attachments.length === 0 ? attachment : extended(attachments, attachment)
     if (attachment.observe) return
     this.holders++
     this.attachedMs = nowMs
   }
 
   remove(attachment: Attachment): void {
-    this.attachments = without(this.attachments, attachment)
+    const left = without(this.attachments, attachment)
+    this.attached = left.length === 1 ? (left[0] as Attachment) : left
     if (attachment.observe) return
     this.holders--
     if (attachment.wrote) this.writing--

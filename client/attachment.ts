@@ -16,6 +16,7 @@ import {
   type UpFrame,
 } from '../protocol/index.ts'
 import { attachOptions } from './attach-options.ts'
+import { type AttachReply, AttachRequest } from './attach-request.ts'
 import type { Connection } from './connection.ts'
 import { type Exchange, RequestQueue } from './exchange.ts'
 import type { Link } from './link.ts'
@@ -35,7 +36,6 @@ export interface Writing {
   abort(error: LitetopicError): void
 }
 
-type AttachReply = ReplyOf<typeof UP.attach>
 type StreamReply = ReplyOf<typeof UP.stream>
 
 export class Attachment implements Attached, SubscriptionHost {
@@ -207,17 +207,11 @@ export class Attachment implements Attached, SubscriptionHost {
 
   welcomed(): void {
     if (this.failure !== null) return
-    const { handle, name, epoch, fence, incarnation } = this
+    const { epoch, fence, incarnation } = this
     const before = { epoch, fence, incarnation, fences: this.writers?.values() ?? [] }
     const options = attachOptions(this.options, before, this.outbox, this.connection.incarnation)
     this.attaching = true
-    this.connection.exchange({
-      type: UP.attach,
-      frame: (request) => [UP.attach, request, handle, name, options],
-      answered: (reply) => this.onAttached(reply as AttachReply),
-      refused: (error) => this.onRefused(error),
-      lost: () => {},
-    })
+    this.connection.exchange(new AttachRequest(this, options))
   }
 
   lost(): void {
@@ -298,7 +292,7 @@ export class Attachment implements Attached, SubscriptionHost {
     this.letIn()
   }
 
-  private onAttached(reply: AttachReply): void {
+  onAttached(reply: AttachReply): void {
     this.attaching = false
     if (this.failure !== null) return
     const isFirst = this.epoch < 0
@@ -338,7 +332,7 @@ export class Attachment implements Attached, SubscriptionHost {
     this.connection.exchange({ type: UP.detach, frame, answered: done, refused: done, lost: done })
   }
 
-  private onRefused(error: LitetopicError): void {
+  onRefused(error: LitetopicError): void {
     this.attaching = false
     if (!isPassing(error)) {
       this.fail(error)

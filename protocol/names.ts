@@ -50,6 +50,8 @@ export function prefixCovers(prefix: string, name: string): boolean {
 
 /** The value of the longest prefix that covers the name. */
 export function longestPrefix<T>(values: ReadonlyMap<string, T>, name: string): T | undefined {
+  // Most have a default and no more, and this is asked for each topic that is attached.
+  if (values.size === 1 && values.has('')) return values.get('')
   for (let end = name.length; end > 0; end = name.lastIndexOf('/', end - 1)) {
     const value = values.get(name.slice(0, end))
     if (value !== undefined) return value
