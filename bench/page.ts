@@ -14,13 +14,13 @@ const STYLE = `
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; color: var(--text);
   background: var(--page) }
 h1 { margin-bottom: 0 } h2 { margin: 2.5rem 0 0; border-top: 2px solid var(--rule); padding-top: 1rem }
-a { color: var(--c0) } nav a { margin-right: 0.8rem } .soft, .tick { color: var(--soft); fill: var(--soft) }
+a { color: var(--c0) } nav { margin: 1rem 0 } nav a { margin-right: 0.8rem } .soft, .tick { color: var(--soft); fill: var(--soft) }
 p { max-width: 60rem } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: 2px 1.2rem 2px 0; border-bottom: 1px solid var(--rule); text-align: left }
 .number { text-align: right } .good { color: var(--good) } .bad { color: var(--bad); font-weight: 600 } .measured { font-weight: 600 }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(30rem, 100%), 1fr)); gap: 1rem 2rem }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)); gap: 1rem 2rem }
 figure { margin: 1rem 0; break-inside: avoid } figcaption { font-weight: 600; margin-bottom: 0.3rem } summary { cursor: pointer }
-svg { width: 100%; height: auto; font-size: 13px; display: block } svg text { fill: var(--text) } svg .tick { fill: var(--soft) }
+svg { width: 100%; height: auto; font-size: 15px; display: block } svg text { fill: var(--text) } svg .tick { fill: var(--soft) }
 .grid { stroke: var(--rule) } .line { fill: none; stroke-width: 2; stroke-linejoin: round }
 line.s0, polyline.s0 { stroke: var(--c0) } circle.s0, rect.s0 { fill: var(--c0) }
 line.s1, polyline.s1 { stroke: var(--c1); stroke-dasharray: 7 3 } circle.s1, rect.s1 { fill: var(--c1) }
@@ -35,8 +35,9 @@ line.s5, polyline.s5 { stroke: var(--c5); stroke-dasharray: 14 4 } circle.s5, re
 /** `plotsOf`: the plots of each run, in the order of the report's runs. `json`: name of the file beside it with the same figures. */
 export function page(report: Report, plotsOf: readonly (readonly (Plot | BarPlot)[])[], json: string): string {
   const links = report.runs.map(({ scenario }) => `<a href="#${escapeXml(scenario)}">${escapeXml(scenario)}</a>`)
-  const note =
-    report.size === 'tiny' ? '<p class="bad">A tiny run: it shows that the suite works, nothing else.</p>' : ''
+  const note = report.runs.some(({ params }) => params.size === 'tiny')
+    ? '<p class="bad">A tiny run: it shows that the suite works, nothing else.</p>'
+    : ''
   return `<!DOCTYPE html>
 <html xmlns="http://www.w3.org/1999/xhtml" lang="en">
 <head>
@@ -51,7 +52,7 @@ export function page(report: Report, plotsOf: readonly (readonly (Plot | BarPlot
 ${note}
 ${goals(judge(report.runs))}
 <nav>${links.join('\n')}</nav>
-${report.runs.map((run, i) => section(run, plotsOf[i] ?? [])).join('\n')}
+${report.runs.map((run, i) => section(run, place(report), plotsOf[i] ?? [])).join('\n')}
 <p>The same figures for programs: <a href="${escapeXml(json)}">${escapeXml(json)}</a>.</p>
 </body>
 </html>
@@ -89,10 +90,10 @@ function goalRow({ goal, measured, verdict }: Judged): string {
   return `<tr>${cells.join('')}</tr>`
 }
 
-function section(run: Run, plots: readonly (Plot | BarPlot)[]): string {
-  const { scenario, params, results, wrong = [], startedAt, place: elsewhere } = run
+function section(run: Run, here: string, plots: readonly (Plot | BarPlot)[]): string {
+  const { scenario, params, results, wrong = [], startedAt, place: there = here } = run
   const given = Object.entries(params).map(([name, value]) => `${name} ${value}`)
-  const when = elsewhere === undefined ? startedAt : `${startedAt} on ${elsewhere}`
+  const when = there === here ? startedAt : `${startedAt} on ${there}`
   const rows = flatten(results).map(
     ([name, value]) => `<tr><td>${escapeXml(name)}</td><td class="number">${value.toLocaleString('en-US')}</td></tr>`,
   )

@@ -20,11 +20,11 @@ export interface Plot {
 
 const WIDTH = 720
 const HEIGHT = 300
-const LEFT = 76
-const RIGHT = 20
+const LEFT = 88
+const RIGHT = 36
 const TOP = 14
-const BOTTOM = 44
-const LEGEND_LINE = 20
+const BOTTOM = 50
+const LEGEND_LINE = 22
 /** Beyond so many points a line is drawn without them. */
 const POINTS_DRAWN = 60
 /** How many series look different. */
@@ -61,11 +61,11 @@ export function plotSvg({ title, x, y, series }: Plot): string {
   for (const tick of across.ticks) {
     parts.push(
       `<line class="grid" x1="${px(tick)}" x2="${px(tick)}" y1="${HEIGHT - BOTTOM}" y2="${HEIGHT - BOTTOM + 4}"/>`,
-      `<text class="tick" x="${px(tick)}" y="${HEIGHT - BOTTOM + 18}" text-anchor="middle">${short(tick)}</text>`,
+      `<text class="tick" x="${px(tick)}" y="${HEIGHT - BOTTOM + 20}" text-anchor="middle">${short(tick)}</text>`,
     )
   }
   parts.push(
-    `<text x="${(LEFT + WIDTH - RIGHT) / 2}" y="${HEIGHT - 7}" text-anchor="middle">${escapeXml(x.label)}</text>`,
+    `<text x="${(LEFT + WIDTH - RIGHT) / 2}" y="${HEIGHT - 8}" text-anchor="middle">${escapeXml(x.label)}</text>`,
   )
   const middle = (TOP + HEIGHT - BOTTOM) / 2
   parts.push(
