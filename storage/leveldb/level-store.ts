@@ -1,6 +1,8 @@
 /**
- * The store on disk: a journal and a table, two LevelDB directories in one data directory. See FORMAT.md.
- * Start here; the parts are level-journal, level-table, write-queue, lock-file, data-dir, probe, and level-handle below them.
+ * The store on disk: a journal and a table, LevelDB directories in one data directory; the table has a second one for the parts
+ * of large messages. See FORMAT.md.
+ * Start here; the parts are level-journal, level-table, split-handle, write-queue, lock-file, data-dir, probe, and level-handle
+ * below them.
  */
 
 import { join } from 'node:path'
@@ -12,16 +14,22 @@ import { LevelJournal } from './level-journal.ts'
 import { LevelTable } from './level-table.ts'
 import { type DirectoryLock, lockDirectory } from './lock-file.ts'
 import { hasRoomToRewrite, probeDirectory, removeProbe } from './probe.ts'
+import { splitHandle } from './split-handle.ts'
 import { WriteState } from './write-queue.ts'
 
 const MiB = 1024 * 1024
 export const JOURNAL_DIRECTORY = 'journal'
 export const TABLE_DIRECTORY = 'table'
+export const PARTS_DIRECTORY = 'parts'
+/** All that LevelDB has in a data directory. */
+export const DIRECTORIES = [JOURNAL_DIRECTORY, TABLE_DIRECTORY, PARTS_DIRECTORY] as const
 
 /** 16 MiB: 40 % faster than 4 MiB with large entries; 32 MiB brings 3 to 17 %, and longer pauses. Read once, so no cache. */
 const JOURNAL_OPTIONS: LevelOptions = { writeBufferBytes: 16 * MiB, cacheBytes: MiB, compression: false }
 /** 16 MiB: 50 % faster than 4 MiB; twice as much brings 12 %. */
 const TABLE_OPTIONS: LevelOptions = { writeBufferBytes: 16 * MiB, cacheBytes: 32 * MiB, compression: true }
+/** Two such buffers are all that parts take of memory here, however many are written. They are read once, so no cache. */
+const PARTS_OPTIONS: LevelOptions = { writeBufferBytes: 4 * MiB, cacheBytes: MiB, compression: true }
 
 export interface LevelStoreOptions {
   /** Default `fsync`. */
@@ -53,13 +61,16 @@ export async function openLevelStore(location: string, options: LevelStoreOption
   const lock = await usable(directory, () => lockDirectory(directory))
   const handles: LevelHandle[] = []
   try {
-    await usable(directory, () => checkFormat(directory, [JOURNAL_DIRECTORY, TABLE_DIRECTORY]))
+    await usable(directory, () => checkFormat(directory, DIRECTORIES))
     await usable(directory, () => removeProbe(directory))
     const open = options.open ?? openLevel
     const journalHandle = await open(join(directory, JOURNAL_DIRECTORY), JOURNAL_OPTIONS)
     handles.push(journalHandle)
-    const tableHandle = await open(join(directory, TABLE_DIRECTORY), TABLE_OPTIONS)
-    handles.push(tableHandle)
+    const restHandle = await open(join(directory, TABLE_DIRECTORY), TABLE_OPTIONS)
+    handles.push(restHandle)
+    const partsHandle = await open(join(directory, PARTS_DIRECTORY), PARTS_OPTIONS)
+    const tableHandle = splitHandle(restHandle, partsHandle)
+    handles[1] = tableHandle
     await usable(directory, () => syncDirectory(directory))
     const state = new WriteState()
     const journal = await LevelJournal.open(journalHandle, state, durability === 'fsync')
@@ -118,7 +129,7 @@ class LevelStore implements Store {
   }
 
   probe(): Promise<void> {
-    return probeDirectory(this.location, [JOURNAL_DIRECTORY, TABLE_DIRECTORY])
+    return probeDirectory(this.location, DIRECTORIES)
   }
 
   close(): Promise<void> {
@@ -131,7 +142,8 @@ class LevelStore implements Store {
     // On a disk nearly full it would use up what is left, and fail, again and again.
     if (!(await hasRoomToRewrite(this.location))) return
     await this.journal.compact()
-    await this.table.compact(await directoryBytes(join(this.location, TABLE_DIRECTORY)))
+    const [table, parts] = [TABLE_DIRECTORY, PARTS_DIRECTORY].map((name) => directoryBytes(join(this.location, name)))
+    await this.table.compact(((await table) ?? 0) + ((await parts) ?? 0))
   }
 
   async #close(): Promise<void> {

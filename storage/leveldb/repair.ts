@@ -7,7 +7,7 @@ import { cp, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { usable } from './data-dir.ts'
 import { repairLevel } from './level-handle.ts'
-import { JOURNAL_DIRECTORY, TABLE_DIRECTORY } from './level-store.ts'
+import { DIRECTORIES } from './level-store.ts'
 
 /** Not of the data: locks, and sockets, of whoever has the directory open. */
 const LEFT_OUT: ReadonlySet<string> = new Set(['LOCK', 'lock', 'control.sock'])
@@ -18,5 +18,5 @@ export async function repairedCopy(directory: string, scratch: string): Promise<
     await rm(scratch, { recursive: true, force: true })
     await cp(directory, scratch, { recursive: true, filter: (path) => !LEFT_OUT.has(basename(path)) })
   })
-  for (const part of [JOURNAL_DIRECTORY, TABLE_DIRECTORY]) await repairLevel(join(scratch, part))
+  for (const part of DIRECTORIES) await repairLevel(join(scratch, part))
 }

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type LevelHandle, type OpenLevel, openLevel } from '../../storage/leveldb/level-handle.ts'
 import { openLevelStore } from '../../storage/leveldb/level-store.ts'
-import type { Durability } from '../../storage/store.ts'
+import { type Durability, INDEX } from '../../storage/store.ts'
 import { bytes, journalOf, storeContract, text } from './store-contract.ts'
 
 const newDirectory = () => mkdtemp(join(tmpdir(), 'litetopic-store-'))
@@ -126,7 +126,7 @@ describe('the directory', () => {
     const path = join(directory, 'some', 'where')
     const store = await openLevelStore(path)
     expect([store.location.endsWith('/some/where'), store.durability]).toEqual([true, 'fsync'])
-    expect((await readdir(path)).sort()).toEqual(['FORMAT', 'journal', 'lock', 'table'])
+    expect((await readdir(path)).sort()).toEqual(['FORMAT', 'journal', 'lock', 'parts', 'table'])
     expect(JSON.parse(await readFile(join(path, 'FORMAT'), 'utf8'))).toEqual({ format: 2 })
     const empty = await store.diskBytes()
     await store.journal.append(1, [new Uint8Array(100_000)])
@@ -235,6 +235,7 @@ describe('a failed write', () => {
   for (const [part, write] of [
     ['journal', (store) => store.journal.append(2, [bytes('lost')])],
     ['table', (store) => store.table.write([{ key: bytes('k'), value: bytes('lost') }])],
+    ['parts', (store) => store.table.write([{ key: Uint8Array.of(INDEX.part, 1), value: bytes('lost') }])],
   ] satisfies [string, (store: Awaited<ReturnType<typeof openLevelStore>>) => Promise<void>][]) {
     test(`of the ${part} ends all writing until the store is opened anew; reads go on`, async () => {
       let broken = false
