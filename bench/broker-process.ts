@@ -7,11 +7,11 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BrokerOptions } from '../broker/index.ts'
-import { program, removeDirectory, startChild, temporaryDirectory } from './child.ts'
+import { removeDirectory, startChild, temporaryDirectory } from './child.ts'
 import { type Heap, resident } from './memory.ts'
 import { Asker } from './requests.ts'
 
-const MAIN = program('broker-main')
+const MAIN = 'broker-main'
 const POLL_MS = 20
 
 /** Of the product's own configuration. */

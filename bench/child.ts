@@ -17,17 +17,16 @@ const RUNTIME = EXTENSION === '.ts' ? ['--import', import.meta.resolve('tsx')] :
 const children = new Set<ChildProcess>()
 const directories = new Set<string>()
 
-/** The file of a program of the suite, by its path below bench/ without the extension. */
-export function program(name: string): string {
-  return fileURLToPath(new URL(`./${name}${EXTENSION}`, import.meta.url))
-}
-
-/** Starts a program of the suite in a process of its own. Resolves with the first message it sends; rejects if it ends before. */
+/**
+ * Starts a program of the suite in a process of its own, by its path below bench/ without the extension, which differs when the
+ * suite is compiled. Resolves with the first message it sends; rejects if it ends before.
+ */
 export async function startChild<T>(
-  file: string,
+  program: string,
   args: readonly string[],
   nodeOptions: readonly string[] = [],
 ): Promise<{ child: ChildProcess; first: T }> {
+  const file = fileURLToPath(new URL(`./${program}${EXTENSION}`, import.meta.url))
   const child = fork(file, args, { execArgv: [...RUNTIME, ...nodeOptions] })
   children.add(child)
   child.once('exit', () => children.delete(child))

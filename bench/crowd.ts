@@ -1,13 +1,12 @@
 /** Many readers of one topic, in processes of their own. */
 
 import type { ChildProcess } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import { startChild } from './child.ts'
 import { cpuMs } from './cpu.ts'
 import { Histogram, type Percentiles } from './histogram.ts'
 import { Asker } from './requests.ts'
 
-const MAIN = fileURLToPath(new URL('./crowd-main.ts', import.meta.url))
+const MAIN = 'crowd-main'
 
 /**
  * Thousands of readers in one process keep so much alive that V8, as it is set by default, spends a third of the time on copying it

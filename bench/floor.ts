@@ -7,12 +7,12 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { WebSocket } from 'ws'
 import { LIMITS } from '../protocol/index.ts'
-import { program, removeDirectory, startChild, temporaryDirectory } from './child.ts'
+import { removeDirectory, startChild, temporaryDirectory } from './child.ts'
 import { Histogram, round } from './histogram.ts'
 import { type Context, type Figures, figureAt, figuresAt, type Scenario } from './scenario.ts'
 import { measureTokens, seriesByTopics, tokensPerTopic, topicCounts } from './tokens.ts'
 
-const SERVER = program('floor-server')
+const SERVER = 'floor-server'
 const WARM_UP_SHARE = 0.1
 
 /** Sizes of one commit: how many messages and bytes go in, are stored, and come out. */

@@ -2,10 +2,10 @@
 
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { program, startChild } from './child.ts'
+import { startChild } from './child.ts'
 import type { Percentiles } from './histogram.ts'
 
-const MAIN = program('metronome-main')
+const MAIN = 'metronome-main'
 
 /** Topics are `prefix/0` and so on; the last one is read back and timed. The rate is that of each. */
 export interface MetronomeSettings {

@@ -3,13 +3,13 @@
 import type { ChildProcess } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type BrokerConfig, BrokerProcess } from './broker-process.ts'
-import { program, startChild } from './child.ts'
+import { startChild } from './child.ts'
 import type { LoadRequests, LoadSettings } from './million-orders.ts'
 import { Layout } from './million-topics.ts'
 import { Asker } from './requests.ts'
 import { type Context, ticking } from './scenario.ts'
 
-const LOAD = program('million-load')
+const LOAD = 'million-load'
 /** A session of the client with a reader and a stream takes some 3 KB. */
 const LOAD_OPTIONS = ['--expose-gc', '--max-old-space-size=7000', '--max-semi-space-size=64']
 /** What a collection frees is given back by other threads, within this. */

@@ -2,12 +2,12 @@
 
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { program, startChild } from './child.ts'
+import { startChild } from './child.ts'
 import type { Heap } from './memory.ts'
 import { Asker } from './requests.ts'
 import type { SoakCounts, SoakTimes } from './soak-session.ts'
 
-const MAIN = program('soak-load-main')
+const MAIN = 'soak-load-main'
 
 export interface SoakLoadSettings {
   readonly url: string

@@ -2,14 +2,13 @@
 
 import type { ChildProcess } from 'node:child_process'
 import { Agent, request } from 'node:http'
-import { fileURLToPath } from 'node:url'
 import { endChild, removeDirectory, startChild, temporaryDirectory } from '../child.ts'
 import { resident } from '../memory.ts'
 import { TOKEN_BYTES } from '../token-load.ts'
 import { type Peer, type PeerServer, type TakeToken, Window } from './peer.ts'
 import { diskBytes } from './server-process.ts'
 
-const MAIN = fileURLToPath(new URL('./durable-streams-main.ts', import.meta.url))
+const MAIN = 'peers/durable-streams-main'
 /**
  * With more than one, version 0.3.7 answers some of them with 404 for streams that are there, before or after it has stored the
  * text: 4 of 3,000 requests with 2 in flight, 70 with 8, 995 with 64.
