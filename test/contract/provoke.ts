@@ -83,7 +83,8 @@ async function faulty(): Promise<string> {
   const store = await openMemoryStore(new MemoryDisk())
   const broker = await TestBroker.start({ store })
   const peer = await broker.peer()
-  store.table.get = () => Promise.reject(new TypeError('a fault'))
+  const fault = (): Promise<never> => Promise.reject(new TypeError('a fault'))
+  Object.assign(store.table, { get: fault, getMany: fault })
   return codeOf(peer.ask(UP.describe, 'unknown'))
 }
 
