@@ -46,6 +46,8 @@ const KEPT_BUFFER_BYTES = 4096
 /** What the sessions of one connection share: the bytes that wait for acknowledgement, and spent operations to use again. */
 export class Account {
   bytes = 0
+  /** Of these, what has been sent on the present connection. */
+  sentBytes = 0
   private readonly spent: Operation[] = []
   private spentBytes = 0
 

@@ -3,8 +3,9 @@
  * No I/O and no time in here.
  *
  * Operations are numbered when they are first sent, from 0 in each producer epoch, at most `appendsInFlight` of them
- * unacknowledged. After a lost connection they are sent again with the same numbers, and the broker, which commits the last
- * number together with its effect, acknowledges again what it has already done.
+ * unacknowledged, and tokens only behind no other while the connection has much under way. After a lost connection they are
+ * sent again with the same numbers, and the broker, which commits the last number together with its effect, acknowledges
+ * again what it has already done.
  *
  * After a refusal the broker has done nothing from the refused operation on: it refuses whatever follows a missing number. So
  * - for the time being: the same operations are sent again with the same numbers, later, and not before those behind it
@@ -101,11 +102,12 @@ export class Outbox {
     if (operation.sequence < 0) {
       if (this.ending) return null
       const oldest = (this.head as Operation).sequence
-      if (oldest >= 0 && this.nextSequence - oldest >= LIMITS.appendsInFlight) return null
+      if (oldest >= 0 && (this.nextSequence - oldest >= LIMITS.appendsInFlight || this.mayGrow(operation))) return null
       operation.sequence = this.nextSequence++
       operation.owner.sealed(operation)
     }
     operation.inFlight = true
+    this.account.sentBytes += operation.records.length
     this.unsent = operation.next
     return operation
   }
@@ -131,7 +133,7 @@ export class Outbox {
   refused(producerEpoch: number, sequence: number, error: LitetopicError): boolean {
     const operation = this.find(producerEpoch, sequence)
     if (operation === null) return false
-    operation.inFlight = false
+    this.landed(operation)
     if (this.heldFrom >= 0 && sequence >= this.heldFrom) {
       this.maybeRelease()
       return false
@@ -155,7 +157,7 @@ export class Outbox {
     this.unsent = this.head
     this.gaps = 0
     this.letGo()
-    for (let at = this.head; at !== null; at = at.next) at.inFlight = false
+    for (let at = this.head; at !== null; at = at.next) this.landed(at)
   }
 
   /**
@@ -216,6 +218,21 @@ export class Outbox {
     this.settle()
   }
 
+  /**
+   * While the broker has much to answer, tokens wait for those before them, and more of them join meanwhile: an append costs as much
+   * as several tokens, and what is sent sooner would only wait there.
+   */
+  private mayGrow(operation: Operation): boolean {
+    return this.account.sentBytes > LIMITS.connectionSentBytes && this.hasRoom(operation, 1)
+  }
+
+  /** It is not, or no longer, on its way. */
+  private landed(operation: Operation): void {
+    if (!operation.inFlight) return
+    operation.inFlight = false
+    this.account.sentBytes -= operation.records.length
+  }
+
   private mayPass(operation: Operation, error: LitetopicError): boolean {
     // Answers to requests may be late: that to the first of a new producer, from which this one follows, is still to come.
     const follows = error.code === 'PRODUCER_UNKNOWN' && operation !== this.head && this.head?.inFlight === true
@@ -224,7 +241,10 @@ export class Outbox {
 
   private giveUp(operation: Operation, error: LitetopicError): void {
     this.gaps = 0
-    for (let at = operation.next; at !== null; at = at.next) at.sequence = -1
+    for (let at = operation.next; at !== null; at = at.next) {
+      this.landed(at)
+      at.sequence = -1
+    }
     this.unsent = operation.next
     this.letGo()
     this.remove(operation, error)
@@ -288,6 +308,7 @@ export class Outbox {
     else before.next = operation.next
     if (this.tail === operation) this.tail = before
     if (this.unsent === operation) this.unsent = operation.next
+    this.landed(operation)
     this.grew(-operation.records.length)
     if (error === undefined) return
     for (const waiter of this.waiters) if (operation.order <= waiter.order) waiter.error ??= error

@@ -138,7 +138,9 @@ export const LIMITS = {
   /** Client: bytes written and not acknowledged, per session; beyond it `write` returns false. */
   sessionBufferBytes: 256 * KiB,
   /** Client: the same, per connection. */
-  connectionBufferBytes: 4 * MiB,
+  connectionBufferBytes: 2 * MiB,
+  /** Client: of that, sent; beyond it the tokens of a stream wait until those before them are acknowledged, and go together. */
+  connectionSentBytes: 256 * KiB,
   /** Client: the hard bound per session; beyond it a write is refused with `BUFFER_FULL`. */
   sessionBufferMaxBytes: 4 * MiB,
   /** Client: what is packed into one message before it is sent; and what a socket may hold before packing waits. */

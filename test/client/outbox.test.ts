@@ -34,17 +34,22 @@ class Told implements OperationOwner {
 
 /** An outbox whose operations are single texts. */
 class Bench {
-  readonly account = new Account()
-  readonly outbox = new Outbox(this.account)
+  readonly account: Account
+  readonly outbox: Outbox
   readonly told: Told[] = []
 
-  add(content: string): Told {
+  constructor(account = new Account()) {
+    this.account = account
+    this.outbox = new Outbox(account)
+  }
+
+  add(content: string, tokens = false): Told {
     const owner = new Told(content)
     const operation = this.account.take(owner)
     operation.records.text(content)
     operation.count = 1
     this.told.push(owner)
-    this.outbox.add(operation, false)
+    this.outbox.add(operation, tokens)
     return owner
   }
 
@@ -99,6 +104,64 @@ describe('sending', () => {
     expect(bench.send()).toEqual([])
     bench.ack(sent[0] as SentOperation, 0)
     expect(numbers(bench.send())).toEqual(['0:8 m8', '0:9 m9'])
+  })
+
+  describe('while the connection has much under way', () => {
+    /** A bench whose connection has a full measure under way of another session. */
+    function busy(): { bench: Bench; other: Bench; sent: SentOperation[] } {
+      const bench = new Bench()
+      const other = new Bench(bench.account)
+      other.add('x'.repeat(LIMITS.connectionSentBytes + 1))
+      return { bench, other, sent: other.send() }
+    }
+
+    it('keeps tokens back behind those that are unanswered, so that more can join them', () => {
+      const { bench } = busy()
+      bench.add('t0', true)
+      const [first] = bench.send() as [SentOperation]
+      bench.add('t1', true)
+      expect(bench.send()).toEqual([])
+      bench.ack(first, 0)
+      expect(numbers(bench.send())).toEqual(['0:1 t1'])
+    })
+
+    it('does not keep back what nothing can join', () => {
+      const { bench } = busy()
+      for (let i = 0; i < 20; i++) bench.add(`m${i}`)
+      expect(bench.send()).toHaveLength(LIMITS.appendsInFlight)
+    })
+
+    it('lets tokens go once enough has been answered, or the connection is lost', () => {
+      for (const relieve of ['answer', 'lose']) {
+        const { bench, other, sent } = busy()
+        bench.add('t0', true)
+        bench.send()
+        bench.add('t1', true)
+        expect(bench.send()).toEqual([])
+        if (relieve === 'answer') other.ack(sent[0] as SentOperation, 0)
+        else for (const lost of [other, bench]) lost.outbox.linkLost()
+        expect(bench.send().at(-1)?.content).toBe('t1')
+      }
+    })
+
+    it('counts as under way what was neither acknowledged nor refused, and nothing twice', () => {
+      const { account } = new Bench()
+      const [one, two] = [new Bench(account), new Bench(account)]
+      for (const bench of [one, two]) for (const content of ['aa', 'bbb', 'cccc']) bench.add(content)
+      const [[first, second], [third]] = [one.send(), two.send()] as [SentOperation[], SentOperation[]]
+      expect(account.sentBytes).toBe(18)
+      one.ack(first as SentOperation, 0)
+      expect(account.sentBytes).toBe(16)
+      // For good: those behind it were refused too, and get new numbers.
+      one.refuse(second as SentOperation, 'STREAM_ENDED')
+      one.send()
+      expect(account.sentBytes).toBe(13)
+      // For the time being.
+      two.refuse(third as SentOperation, 'RATE_LIMITED')
+      expect(account.sentBytes).toBe(11)
+      for (const bench of [one, two]) bench.outbox.fail(new LitetopicError('GONE', 'gone'))
+      expect(account.sentBytes).toBe(0)
+    })
   })
 
   it('counts the bytes that wait, for itself and for the account', () => {
@@ -308,11 +371,18 @@ class World {
   private up: SentOperation[] = []
   private down: { sent: SentOperation; answer: Answer }[] = []
   private written = 0
+  private readonly tokens: boolean
+
+  /** Writes tokens, not messages; with so many bytes of other sessions under way. */
+  constructor(tokens: boolean, sentBytes: number) {
+    this.tokens = tokens
+    this.bench.account.sentBytes = sentBytes
+  }
 
   turn(turn: Turn): void {
     switch (turn.kind) {
       case 'write':
-        this.bench.add(`m${this.written++}`)
+        this.bench.add(`m${this.written++}`, this.tokens)
         break
       case 'deliver': {
         const sent = this.up.shift()
@@ -347,13 +417,14 @@ class World {
 describe('whatever happens', () => {
   it('every operation is stored once or refused once, in the order of writing, and told truly', () => {
     fc.assert(
-      fc.property(fc.array(anyTurn, { maxLength: 120 }), (turns) => {
-        const world = new World()
+      fc.property(fc.array(anyTurn, { maxLength: 120 }), fc.boolean(), fc.boolean(), (turns, tokens, busy) => {
+        const others = busy ? LIMITS.connectionSentBytes + 1 : 0
+        const world = new World(tokens, others)
         for (const turn of turns) world.turn(turn)
         world.settle()
         const { told, outbox, account } = world.bench
         expect(outbox.empty).toBe(true)
-        expect(account.bytes).toBe(0)
+        expect([account.bytes, account.sentBytes]).toEqual([0, others])
         const stored = told.filter(({ outcome }) => outcome?.startsWith('at '))
         expect(stored.map(({ content }) => content)).toEqual(world.broker.log)
         expect(stored.map(({ outcome }) => outcome)).toEqual(world.broker.log.map((_, i) => `at ${i}`))
