@@ -1,5 +1,6 @@
 /** What `soak` rests on: readers that notice every wrong record, and bounds that notice every growth. */
 
+import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 import {
   beyond,
@@ -102,6 +103,22 @@ describe('bounds', () => {
 
   it('are not kept by a figure that is missing', () => {
     expect(beyond('more', {}, { topics: 0 })).toHaveLength(1)
+  })
+
+  it('are those of the README', async () => {
+    const readme = await readFile(new URL('../../bench/README.md', import.meta.url), 'utf8')
+    const cells = (start: string) =>
+      new RegExp(`^\\| ${start}.*?\\| (.*?) *\\| (.*?) *\\|$`, 'm').exec(readme)?.slice(1)
+    const mebi = (bytes: number) => `${bytes / 2 ** 20} MiB`
+    const [rest, growth] = [REST_BOUNDS, GROWTH_BOUNDS]
+    expect(cells('heap of the broker')).toEqual([mebi(rest.brokerHeapBytes), mebi(growth.brokerHeapBytes)])
+    expect(cells('buffers of the broker')).toEqual([mebi(rest.brokerExternalBytes), mebi(growth.brokerExternalBytes)])
+    expect(cells('heap of the clients')).toEqual([mebi(rest.clientsHeapBytes), mebi(growth.clientsHeapBytes)])
+    expect(cells('buffers of the clients')).toEqual([mebi(rest.clientsExternalBytes), ''])
+    expect(cells('resident memory')).toEqual([mebi(rest.brokerAnonBytes), `${mebi(growth.brokerAnonBytes)} (RssAnon)`])
+    expect(cells('open files')).toEqual([`${rest.openFiles}`, `${growth.openFiles}`])
+    expect(cells('disk, files')).toEqual([`${mebi(rest.diskBytes)}, ${rest.diskFiles}`, mebi(growth.diskBytes)])
+    expect(readme).toMatch(new RegExp(`^\\| topics +\\| ${rest.topics} +\\| ${growth.topics} +\\|$`, 'm'))
   })
 
   it('a slope is that of the line through the points; of less than two it is 0', () => {
