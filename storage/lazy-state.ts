@@ -6,28 +6,39 @@ import type { Slabs } from './slabs.ts'
 import type { Table } from './store.ts'
 import type { TopicState } from './topic-state.ts'
 
+/** What all of them share. */
+export interface LazyPlace {
+  readonly table: Table
+  readonly slabs: Slabs
+  /** Told of each state before anybody who waits for it. */
+  loaded(lazy: LazyState, state: TopicState | null): void
+}
+
 export class LazyState implements LazyTopic {
-  readonly name: string
-  readonly epoch: number
-  readonly principal: string | null
-  readonly since: number
   state: TopicState | null = null
   private readonly topic: Unloaded
-  private readonly table: Table
-  private readonly slabs: Slabs
-  private readonly loaded: (state: TopicState | null) => void
+  private readonly place: LazyPlace
   private loading: Promise<TopicState | null> | null = null
 
-  /** `loaded` is told of the state before anybody who waits for it. */
-  constructor(topic: Unloaded, table: Table, slabs: Slabs, loaded: (state: TopicState | null) => void) {
-    this.name = topic.name
-    this.epoch = topic.epoch
-    this.principal = topic.principal
-    this.since = topic.since
+  constructor(topic: Unloaded, place: LazyPlace) {
     this.topic = topic
-    this.table = table
-    this.slabs = slabs
-    this.loaded = loaded
+    this.place = place
+  }
+
+  get name(): string {
+    return this.topic.name
+  }
+
+  get epoch(): number {
+    return this.topic.epoch
+  }
+
+  get principal(): string | null {
+    return this.topic.principal
+  }
+
+  get since(): number {
+    return this.topic.since
   }
 
   /** The one state of the topic, whoever asks; null when it was deleted and nothing of it is left. */
@@ -40,9 +51,10 @@ export class LazyState implements LazyTopic {
   }
 
   private async read(): Promise<TopicState | null> {
-    const state = await loadUnloaded(this.table, this.slabs, this.topic)
+    const { table, slabs } = this.place
+    const state = await loadUnloaded(table, slabs, this.topic)
     this.state = state
-    this.loaded(state)
+    this.place.loaded(this, state)
     return state
   }
 }

@@ -7,6 +7,7 @@ import { ByteReader, invariant, LIMITS, LitetopicError } from '../protocol/index
 import { applyAppend, applyEffects, applyFence, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
 import { type AsOf, decodeHead } from './head.ts'
 import { headKey } from './keys.ts'
+import { OperationNotes } from './operation-notes.ts'
 import {
   APPEND_EFFECTS,
   checkEntry,
@@ -24,8 +25,6 @@ import { storedBytes } from './stored-bytes.ts'
 import { batchAt } from './tail.ts'
 import { TopicState } from './topic-state.ts'
 
-export const OPERATION_FIELDS = 4
-
 /** Operations that name their topic. */
 const NAMING: ReadonlySet<OperationType> = new Set([OPERATION.create, OPERATION.introduce, OPERATION.delete])
 
@@ -35,8 +34,10 @@ export interface Unloaded {
   readonly epoch: number
   /** Number of the oldest commit that names it. */
   readonly since: number
-  /** Of each operation but introductions OPERATION_FIELDS numbers: position, commit, index within the commit, and by how much it changes the topic's bytes. */
-  readonly operations: number[]
+  /** Of its operations but introductions the first one and the last one, or -1. */
+  readonly notes: OperationNotes
+  first: number
+  last: number
   readonly principal: string | null
   /** Is the first of them its creation? */
   readonly created: boolean
@@ -54,8 +55,9 @@ export interface Replayed {
 /** Reads the journal into the slabs. Rejects with STORE_CORRUPT if an entry is damaged or missing. */
 export async function replay(journal: Journal, slabs: Slabs): Promise<Replayed> {
   const byEpoch = new Map<number, Unloaded>()
+  const notes = new OperationNotes()
   const entries: Replayed['entries'] = []
-  for await (const entry of journal.entries()) entries.push(replayEntry(slabs, entry, byEpoch))
+  for await (const entry of journal.entries()) entries.push(replayEntry(slabs, entry, byEpoch, notes))
   return { topics: [...byEpoch.values()], entries }
 }
 
@@ -64,41 +66,53 @@ export function replayEntry(
   slabs: Slabs,
   { number, bytes }: JournalEntry,
   byEpoch: Map<number, Unloaded>,
+  notes: OperationNotes,
 ): Replayed['entries'][number] {
   const operations = checkEntry(bytes, number)
   slabs.makeRoom(bytes.length)
   const start = slabs.position
   slabs.at(start).set(bytes, start % SLAB_BYTES)
   slabs.position += bytes.length
-  indexEntry(slabs, start, bytes.length, number, byEpoch)
+  indexEntry(slabs, { start, size: bytes.length, number }, byEpoch, notes)
   return { number, start, operations }
 }
 
-function indexEntry(slabs: Slabs, start: number, size: number, number: number, byEpoch: Map<number, Unloaded>): void {
+function indexEntry(
+  slabs: Slabs,
+  { start, size, number }: { start: number; size: number; number: number },
+  byEpoch: Map<number, Unloaded>,
+  notes: OperationNotes,
+): void {
   const from = start % SLAB_BYTES
   const base = start - from
   const reader = new ByteReader(slabs.at(start), from + ENTRY_HEADER_BYTES, from + size)
+  let topic: Unloaded | undefined
   for (let index = 0; !reader.done; index++) {
     const position = base + reader.at
     const operation = readOperation(reader)
-    if (NAMING.has(operation.type) && !byEpoch.has(operation.epoch)) {
-      byEpoch.set(operation.epoch, named(operation, number))
+    // Often it is of the same topic as the one before it.
+    if (topic?.epoch !== operation.epoch) topic = byEpoch.get(operation.epoch)
+    if (topic === undefined) {
+      // Operations of a topic that is not introduced lie before its newest flush: the table has their effects.
+      if (!NAMING.has(operation.type)) continue
+      topic = named(operation, number, notes)
+      byEpoch.set(topic.epoch, topic)
     }
-    const topic = byEpoch.get(operation.epoch)
-    // Operations of a topic that is not introduced lie before its newest flush: the table has their effects.
-    if (topic === undefined || operation.type === OPERATION.introduce) continue
-    topic.operations.push(position, number, index, changedBytes(operation, reader.at, base, slabs))
+    if (operation.type === OPERATION.introduce) continue
+    const changed = changedBytes(operation, reader.at, base, slabs)
+    topic.last = notes.add(topic.last, position, number, index, changed)
+    if (topic.first < 0) topic.first = topic.last
     if (operation.type === OPERATION.delete) topic.deleted = true
   }
 }
 
-function named({ type, body }: FoundOperation, since: number): Unloaded {
+function named({ type, body }: FoundOperation, since: number, notes: OperationNotes): Unloaded {
   const [epoch, name] = body as OperationBody['introduce']
   const created = type === OPERATION.create
   const extra = (body as unknown[])[created ? 4 : 2] as TopicExtra | null
   // A deletion has none: that of a topic with a principal is introduced.
   const principal = type === OPERATION.delete ? null : (extra?.principal ?? null)
-  return { name, epoch, since, operations: [], principal, created, deleted: false }
+  return { name, epoch, since, notes, first: -1, last: -1, principal, created, deleted: false }
 }
 
 /** By how much an operation, which ends there, changes the bytes of its topic; `base` is where its slab begins. */
@@ -124,13 +138,9 @@ export async function loadUnloaded(table: Table, slabs: Slabs, topic: Unloaded):
   let state = head?.state.epoch === topic.epoch ? head.state : null
   const asOf = state === null ? { commit: 0, operations: 0 } : (head?.asOf as AsOf)
   let applied = false
-  const { operations } = topic
-  for (let i = 0; i < operations.length; i += OPERATION_FIELDS) {
-    const [position, commit, index] = [
-      operations[i] as number,
-      operations[i + 1] as number,
-      operations[i + 2] as number,
-    ]
+  const { notes } = topic
+  for (let at = topic.first; at >= 0; at = notes.next(at)) {
+    const [position, commit, index] = [notes.position(at), notes.commit(at), notes.index(at)]
     if (commit < asOf.commit || (commit === asOf.commit && index < asOf.operations)) continue
     const operation = readOperation(new ByteReader(slabs.at(position), position % SLAB_BYTES))
     state = applyOperation(state, operation, position, slabs)

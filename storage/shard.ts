@@ -10,7 +10,7 @@ import { Flusher } from './flusher.ts'
 import { Garbage, needsClearing } from './garbage.ts'
 import { isLazy } from './graves.ts'
 import { chunkRange, indexRange, numberInKey, openStreamsKey } from './keys.ts'
-import { LazyState } from './lazy-state.ts'
+import { type LazyPlace, LazyState } from './lazy-state.ts'
 import { listTopics } from './listing.ts'
 import { type Loaded, Loader } from './loader.ts'
 import type { TopicPolicy } from './operations.ts'
@@ -128,8 +128,13 @@ export class Shard<Item> {
     const replayed = await replay(store.journal, slabs)
     const shard = new Shard<Item>(store, info, usage, slabs, listener)
     for (const { number, start, operations } of replayed.entries) shard.log.noteReplayed(number, start, operations)
+    const place: LazyPlace = {
+      table: shard.store.table,
+      slabs,
+      loaded: (lazy, state) => shard.flusher.loaded(lazy, state),
+    }
     for (const topic of replayed.topics) {
-      const lazy = new LazyState(topic, shard.store.table, slabs, (state) => shard.flusher.loaded(lazy, state))
+      const lazy = new LazyState(topic, place)
       shard.flusher.add(lazy, topic.since)
       usage.noteReplayed(topic)
       if (topic.deleted) shard.flusher.addGrave(lazy)

@@ -10,7 +10,7 @@ import { Counter } from './counter.ts'
 import type { AnyTopic } from './graves.ts'
 import type { AsOf } from './head.ts'
 import { indexRange, usageKey } from './keys.ts'
-import { OPERATION_FIELDS, type Unloaded } from './recovery.ts'
+import type { Unloaded } from './recovery.ts'
 import { seal, unseal } from './seal.ts'
 import { INDEX, type Store, type Table, type TableChange } from './store.ts'
 import type { TopicState } from './topic-state.ts'
@@ -201,14 +201,13 @@ export class Usage {
   }
 }
 
-function addReplayed(counter: Counter, { operations, created, deleted }: Unloaded, asOf: AsOf): void {
-  const last = operations.length - OPERATION_FIELDS
-  for (let i = 0; i <= last; i += OPERATION_FIELDS) {
-    const commit = operations[i + 1] as number
-    if (commit < asOf.commit || (commit === asOf.commit && (operations[i + 2] as number) < asOf.operations)) continue
-    if (created && i === 0) counter.topics++
-    if (deleted && i === last) counter.topics--
-    counter.bytes += operations[i + 3] as number
+function addReplayed(counter: Counter, { notes, first, last, created, deleted }: Unloaded, asOf: AsOf): void {
+  for (let at = first; at >= 0; at = notes.next(at)) {
+    const commit = notes.commit(at)
+    if (commit < asOf.commit || (commit === asOf.commit && notes.index(at) < asOf.operations)) continue
+    if (created && at === first) counter.topics++
+    if (deleted && at === last) counter.topics--
+    counter.bytes += notes.bytes(at)
     counter.dirty = true
   }
 }

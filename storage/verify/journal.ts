@@ -1,6 +1,7 @@
 /** Checks the journal entry by entry, and reads it as a start would, up to the first that is damaged. */
 
 import { BatchReader, ByteReader, RecordWalker } from '../../protocol/index.ts'
+import { OperationNotes } from '../operation-notes.ts'
 import { checkEntry, ENTRY_HEADER_BYTES, OPERATION, readOperation } from '../operations.ts'
 import { replayEntry, type Unloaded } from '../recovery.ts'
 import type { Slabs } from '../slabs.ts'
@@ -10,12 +11,13 @@ import { type Findings, must, reasonOf } from './damage.ts'
 /** Topics that the sound part of the journal names, by epoch. */
 export async function readJournal(journal: Journal, slabs: Slabs, findings: Findings): Promise<Map<number, Unloaded>> {
   const byEpoch = new Map<number, Unloaded>()
+  const notes = new OperationNotes()
   let next = 0
   try {
     for await (const entry of journal.entries()) {
       next = entry.number
       checkOperations(entry.bytes, entry.number)
-      replayEntry(slabs, entry, byEpoch)
+      replayEntry(slabs, entry, byEpoch, notes)
       findings.commits++
       next++
     }
