@@ -15,6 +15,13 @@ const LOAD_OPTIONS = ['--expose-gc', '--max-old-space-size=7000', '--max-semi-sp
 /** What a collection frees is given back by other threads, within this. */
 const SETTLE_MS = 500
 
+export interface Memory {
+  /** What no file backs, as Linux counts it: also what is free in between, and LevelDB's. */
+  readonly anonBytes: number
+  /** What V8 says is in use. */
+  readonly usedBytes: number
+}
+
 export class Fleet {
   readonly broker: BrokerProcess
   /** Those of the load. */
@@ -81,11 +88,11 @@ export class Fleet {
   }
 
   /** Memory of the broker after a collection, once it has had time for what it does when nobody asks it for anything. */
-  async quietAnonBytes(ms: number): Promise<number> {
+  async memory(ms: number): Promise<Memory> {
     await sleep(ms)
-    await this.broker.ask('collect')
+    const { heapBytes, externalBytes } = await this.broker.ask('collect')
     await sleep(Math.min(ms, SETTLE_MS))
-    return this.broker.anonBytes()
+    return { anonBytes: this.broker.anonBytes(), usedBytes: heapBytes + externalBytes }
   }
 
   async stop(): Promise<void> {

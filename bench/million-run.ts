@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { percentiles, round } from './histogram.ts'
-import { Fleet } from './million-fleet.ts'
+import { Fleet, type Memory } from './million-fleet.ts'
 import type { Step, Timed } from './million-orders.ts'
 import type { Context, Figures } from './scenario.ts'
 import { TOKEN_BYTES } from './token-load.ts'
@@ -29,7 +29,7 @@ export interface MillionSize {
 }
 
 interface Empty {
-  readonly anonBytes: number
+  readonly memory: Memory
   readonly figures: Figures
 }
 
@@ -49,7 +49,7 @@ export async function runMillion(size: MillionSize, context: Context): Promise<F
     const live = await measureTokens(fleet, size, empty)
     const kill = await measureKill(fleet, size, config)
     await fleet.step('ending streams', 'end')
-    const dormant = await measureDormant(fleet, size, empty)
+    const dormant = await measureDormant(fleet, size)
     const resume = timed(
       await fleet.step('resuming dormant ones', 'resume', { count: size.resumes, perSecond: RESUMES_PER_SECOND }),
     )
@@ -72,8 +72,8 @@ async function measureEmpty(size: MillionSize, context: Context): Promise<Empty>
     await fleet.step('creating, to be reclaimed at once', 'create')
     const reclaim = await reclaimed(fleet, () => fleet.ask('leave'))
     await fleet.ask('connect')
-    const anonBytes = await fleet.quietAnonBytes(size.idleMs)
-    return { anonBytes, figures: { emptyAnonBytes: anonBytes, reclaimAttached: reclaim } }
+    const memory = await fleet.memory(size.idleMs)
+    return { memory, figures: { emptyAnonBytes: memory.anonBytes, reclaimAttached: reclaim } }
   } finally {
     await fleet.stop()
   }
@@ -81,8 +81,8 @@ async function measureEmpty(size: MillionSize, context: Context): Promise<Empty>
 
 /** All attached, nothing to do. */
 async function measureHold(fleet: Fleet, size: MillionSize, empty: Empty): Promise<Figures> {
-  const anonBytes = await fleet.telling('holding', () => fleet.quietAnonBytes(size.idleMs))
-  return { ...above(empty, anonBytes, fleet.topics), diskBytes: await fleet.broker.diskBytes() }
+  const memory = await fleet.telling('holding', () => fleet.memory(size.idleMs))
+  return { ...above(empty.memory, memory, fleet.topics), diskBytes: await fleet.broker.diskBytes() }
 }
 
 /** The broker is stopped and started; all connections come back at once. */
@@ -97,16 +97,16 @@ async function measureReturn(fleet: Fleet, config: object): Promise<Figures> {
 async function comeBack(fleet: Fleet): Promise<Figures> {
   const { broker, topics } = fleet
   const askedMs = performance.now()
-  let firstMs = 0
+  let beganMs = askedMs
   await fleet.ask('release')
   await fleet.telling('attaching again', () =>
     broker.until(({ attachments }) => {
-      if (attachments > 0 && firstMs === 0) firstMs = performance.now()
+      if (attachments === 0) beganMs = performance.now()
       return attachments === topics
     }),
   )
   const nowMs = performance.now()
-  return { topicsPerSecond: rate(topics, nowMs - firstMs), seconds: round((nowMs - askedMs) / 1000) }
+  return { topicsPerSecond: rate(topics, nowMs - beganMs), seconds: round((nowMs - askedMs) / 1000) }
 }
 
 /** A reader and a stream for each, and tokens at a steady rate over all of them. */
@@ -114,7 +114,7 @@ async function measureTokens(fleet: Fleet, size: MillionSize, empty: Empty): Pro
   const { broker, topics } = fleet
   const read = stepped(await fleet.step('reading', 'read'))
   const open = timed(await fleet.step('opening streams', 'open'))
-  const memory = above(empty, await fleet.quietAnonBytes(size.idleMs), topics)
+  const memory = above(empty.memory, await fleet.memory(size.idleMs), topics)
   const perTopic = Math.max(1, Math.round((size.tokensPerSecond * size.seconds) / topics))
   const pace = { perSecond: size.tokensPerSecond, perTopic }
   await fleet.step('writing tokens to warm up', 'pace', pace)
@@ -165,20 +165,13 @@ async function measureKill(fleet: Fleet, size: MillionSize, config: object): Pro
 }
 
 /** The load has left, and all topics have left the broker's memory. */
-async function measureDormant(fleet: Fleet, size: MillionSize, empty: Empty): Promise<Figures> {
+async function measureDormant(fleet: Fleet, size: MillionSize): Promise<Figures> {
   const startedMs = performance.now()
   await fleet.telling('going dormant', () => fleet.sleepAll())
   const seconds = (performance.now() - startedMs) / 1000
-  const anonBytes = await fleet.quietAnonBytes(size.idleMs)
+  const memory = await fleet.memory(size.idleMs)
   const diskBytes = await fleet.broker.diskBytes()
-  const aboveEmptyMiB = round((anonBytes - empty.anonBytes) / MiB)
-  return {
-    seconds: round(seconds),
-    ...above(empty, anonBytes, fleet.topics),
-    aboveEmptyMiB,
-    diskBytes,
-    diskBytesPerTopic: round(diskBytes / fleet.topics),
-  }
+  return { seconds: round(seconds), ...memory, diskBytes, diskBytesPerTopic: round(diskBytes / fleet.topics) }
 }
 
 /** Starts with all topics dormant, in turns with a broker that has ten. */
@@ -195,36 +188,53 @@ async function measureStart(fleet: Fleet, few: Fleet): Promise<Figures> {
   return { startMs, fewStartMs, ratio: round(startMs / fewStartMs), processStartMs: round(fleet.broker.processStartMs) }
 }
 
-/** All are attached once more and left, and are dormant when their linger is over. */
+/**
+ * All are attached once more and left, and are dormant when their linger is over. What memory they then take is measured against the
+ * same broker without them: one that has borne the same load.
+ */
 async function measureReclaim(fleet: Fleet, { lingerMs, idleMs }: MillionSize): Promise<Figures> {
-  const { broker } = fleet
+  const { broker, topics } = fleet
+  const residencyIdleMs = Math.min(1_000, lingerMs / 4)
   await fleet.ask('leave')
   await broker.shutDown()
-  await broker.restart({ lingerMs, residencyIdleMs: Math.min(1_000, lingerMs / 4) })
+  await broker.restart({ lingerMs, residencyIdleMs })
   await fleet.ask('connect')
   const attach = timed(await fleet.step('attaching dormant ones', 'attach'))
-  const reclaim = await reclaimed(fleet, () => fleet.sleepAll())
+  let dormant: Memory | null = null
+  const reclaim = await reclaimed(fleet, async () => {
+    await fleet.sleepAll()
+    dormant = await fleet.memory(residencyIdleMs)
+    if ((await broker.ask('stats')).reclaimed > 0) dormant = null
+  })
   await sleep(idleMs)
-  return { attachDormant: attach, ...reclaim, diskBytesWhenIdle: await broker.diskBytes() }
+  const diskBytesWhenIdle = await broker.diskBytes()
+  const empty = await fleet.memory(residencyIdleMs)
+  const memory: Figures = dormant === null ? {} : { dormant: above(empty, dormant, topics) }
+  return { attachDormant: attach, ...memory, ...reclaim, emptyAnonBytes: empty.anonBytes, diskBytesWhenIdle }
 }
 
 /** The rate from the first one reclaimed to the last. */
 async function reclaimed(fleet: Fleet, leave: () => Promise<void>): Promise<Figures> {
   const { broker, topics } = fleet
-  let firstMs = 0
+  let beganMs = performance.now()
   const last = fleet.telling('reclaiming', () =>
     broker.until(({ reclaimed }) => {
-      if (reclaimed > 0 && firstMs === 0) firstMs = performance.now()
+      if (reclaimed === 0) beganMs = performance.now()
       return reclaimed === topics
     }),
   )
   await leave()
   await last
-  return { topicsPerSecond: rate(topics, performance.now() - firstMs) }
+  return { topicsPerSecond: rate(topics, performance.now() - beganMs) }
 }
 
-function above(empty: Empty, anonBytes: number, topics: number): Figures {
-  return { anonBytes, bytesPerTopic: Math.round((anonBytes - empty.anonBytes) / topics) }
+function above(empty: Memory, { anonBytes, usedBytes }: Memory, topics: number): Figures {
+  return {
+    anonBytes,
+    aboveEmptyMiB: round((anonBytes - empty.anonBytes) / MiB),
+    bytesPerTopic: Math.round((anonBytes - empty.anonBytes) / topics),
+    usedBytesPerTopic: Math.round((usedBytes - empty.usedBytes) / topics),
+  }
 }
 
 function stepped({ topics, seconds }: Step): Figures {

@@ -16,7 +16,7 @@ const TINY: MillionSize = {
   floodTokens: 20_000,
   resumes: 100,
   idleMs: 100,
-  lingerMs: 800,
+  lingerMs: 1_500,
 }
 const TOPICS = [1_000, 10_000, 100_000, 1_000_000]
 const PER_CONNECTION = 1_000
@@ -41,7 +41,8 @@ export const million: Scenario = {
         series: [
           line('attached, idle', 'hold', 'bytesPerTopic'),
           line('with a reader and an open stream', 'live', 'bytesPerTopic'),
-          line('dormant', 'dormant', 'bytesPerTopic'),
+          line('attached, idle: used in V8', 'hold', 'usedBytesPerTopic'),
+          line('dormant', 'reclaim', 'dormant', 'bytesPerTopic'),
         ],
       },
       {
@@ -97,6 +98,6 @@ function fullSize(topics: number): MillionSize {
     floodTokens: 1_000_000,
     resumes: isMost ? 10_000 : Math.min(2_000, topics),
     idleMs: 5_000,
-    lingerMs: 5_000 + topics / 40,
+    lingerMs: 10_000 + topics / 30,
   }
 }
