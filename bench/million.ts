@@ -98,6 +98,6 @@ function fullSize(topics: number): MillionSize {
     floodTokens: 1_000_000,
     resumes: isMost ? 10_000 : Math.min(2_000, topics),
     idleMs: 5_000,
-    lingerMs: 10_000 + topics / 30,
+    lingerMs: 10_000 + Math.round(topics / 30),
   }
 }
