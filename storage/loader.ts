@@ -3,7 +3,7 @@
 import { asLitetopicError, type LitetopicError } from '../protocol/index.ts'
 import type { CommitLog } from './commit-log.ts'
 import type { Flusher } from './flusher.ts'
-import { isLazy } from './graves.ts'
+import { isLazy, type LazyTopic } from './graves.ts'
 import { decodeHead } from './head.ts'
 import { headKey } from './keys.ts'
 import type { Table } from './store.ts'
@@ -34,17 +34,18 @@ export class Loader {
       const inJournal: Promise<void>[] = []
       names.forEach((name, i) => {
         const known = this.flusher.find(name)
-        const put = (found: Loaded): void => {
-          loaded[i] = found
-        }
         if (known === undefined) inTable.push(i)
-        else if (isLazy(known)) inJournal.push(known.load().catch(asLitetopicError).then(put))
-        else put(known)
+        else if (isLazy(known)) inJournal.push(this.readLazy(known, i, loaded))
+        else loaded[i] = known
       })
       if (inTable.length > 0) await this.readHeads(names, inTable, loaded)
       await Promise.all(inJournal)
       return loaded.map((found, i) => this.judged(names[i] as string, found))
     })
+  }
+
+  private async readLazy(known: LazyTopic, place: number, loaded: Loaded[]): Promise<void> {
+    loaded[place] = await known.load().catch(asLitetopicError)
   }
 
   /** Reads the heads of the names at these places, and puts there what they hold. */
