@@ -33,7 +33,7 @@ const requests: LoadRequests = {
   /** With a connection each, but no session. */
   async connect() {
     brokers = Array.from({ length: layout.connections }, () => connect(url, { webSocket: gate.webSocket }))
-    await Promise.all(brokers.map((broker) => broker.list({ limit: 1 })))
+    await Promise.all(brokers.map((broker) => broker.list({ prefix: 'nobody', limit: 1 })))
   },
   create: () =>
     overAll(async (broker, topic) => {

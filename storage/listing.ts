@@ -8,6 +8,9 @@ import { loadHead } from './recovery.ts'
 import type { Table } from './store.ts'
 import type { TopicState } from './topic-state.ts'
 
+/** Heads read at once, unless more are asked for. */
+const HEADS_AT_ONCE = 1024
+
 interface Page {
   readonly states: TopicState[]
   readonly more: boolean
@@ -42,8 +45,9 @@ async function pageOf(
 ): Promise<Page & { last: string }> {
   const found = new Set(namesInMemory(flusher, prefix, after, limit + 1))
   const heads = new Map<string, TopicState>()
+  let scanned = limit + 1
   for (let last = after; heads.size <= limit; ) {
-    const page = await table.scan({ ...headRange(prefix, last), limit: limit + 1 })
+    const page = await table.scan({ ...headRange(prefix, last), limit: scanned })
     for (const { key, value } of page) {
       last = nameOfHeadKey(key)
       if (flusher.find(last) === undefined) {
@@ -53,7 +57,9 @@ async function pageOf(
       }
       found.add(last)
     }
-    if (page.length <= limit) break
+    if (page.length < scanned) break
+    // Where many are deleted, and not removed yet, more and more are stepped over at once.
+    scanned = Math.min(scanned * 4, Math.max(scanned, HEADS_AT_ONCE))
   }
   const names = [...found].sort(byteOrder)
   const page = names.slice(0, limit)

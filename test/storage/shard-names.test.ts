@@ -1,6 +1,6 @@
 /** Names of topics: used again in all orders of deletion and flush, listed in order, and cleared away when they are gone. */
 
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { findCheckpoint, findContext, findRecordId } from '../../storage/lookups.ts'
 import { INDEX } from '../../storage/store.ts'
 import type { TopicState } from '../../storage/topic-state.ts'
@@ -150,6 +150,18 @@ describe.each(PLACES)('names on %s', (_, makePlace) => {
       expect((await rig.shard.list('b', 'a', 9)).states.map(({ name }) => name)).toEqual(['b/c', 'b/d'])
       expect((await rig.shard.list('b', 'c', 9)).states).toEqual([])
     }
+  })
+
+  test('many topics that are deleted and not removed yet are stepped over in few reads', async () => {
+    const states = await Promise.all(
+      Array.from({ length: 3_000 }, (_, i) => rig.create(`t${String(i).padStart(4, '0')}`)),
+    )
+    await rig.shard.quiesce()
+    await Promise.all(states.slice(0, -1).map((state) => rig.delete(state)))
+    const scans = vi.spyOn(rig.shard.store.table, 'scan')
+    const page = await rig.shard.list('', '', 1)
+    expect(page.states.map(({ name }) => name)).toEqual(['t2999'])
+    expect(scans.mock.calls.length).toBeLessThan(12)
   })
 
   test('a page of the table is not cut short by topics in memory that come later', async () => {
