@@ -6,6 +6,7 @@
 
 import { LIMITS, LitetopicError } from '../protocol/index.ts'
 import { decodeHead, encodeHead } from './head.ts'
+import { unpackInlineTail } from './inline-tail.ts'
 import { headRange, indexRange, nameOfHeadKey } from './keys.ts'
 import { Shard } from './shard.ts'
 import { silentListener } from './shard-listener.ts'
@@ -141,7 +142,8 @@ async function branchOff(store: Store, incarnation: string): Promise<string[]> {
       try {
         const { state, asOf } = decodeHead(after, value)
         addBranch(state, incarnation)
-        const { chunkedTo, inline, tableUsed } = state
+        const { chunkedTo, tableUsed } = state
+        const inline = state.inline === null ? null : unpackInlineTail(state.inline)
         changes.push({ key, value: encodeHead(key, state, { asOf, chunkedTo, inline, tableUsed }) })
       } catch (error) {
         if (!(error instanceof LitetopicError)) throw error

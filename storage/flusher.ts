@@ -22,6 +22,9 @@ const PRESSURE = 0.5
 /** Writes of the table that are prepared or under way at once: one is prepared while another waits for the disk. */
 const FLIGHTS = 3
 
+/** Batches of tails that are copied before the loop gets its turn: a millisecond or two. Commits wait for that long. */
+const BATCHES_PER_TURN = 1_000
+
 interface Dirty {
   readonly since: number
   readonly topic: AnyTopic
@@ -166,7 +169,7 @@ export class Flusher {
         // Counters leave memory between writes only, so that what is on its way is never read as it was before.
         const isFull = this.flights.length >= (this.usage.isCrowded ? 1 : FLIGHTS)
         if (isFull || !(await this.depart())) await this.flights[0]?.over
-        else await new Promise<void>((resolve) => setImmediate(resolve))
+        else await nextTurn()
       }
     } catch (error) {
       this.fail(error)
@@ -190,10 +193,15 @@ export class Flusher {
     const flight = new Flight(this.oldest())
     this.flights.push(flight)
     let topics = 0
+    let batches = 0
     for (; topics < LIMITS.flushTopics && flight.bytes < LIMITS.flushBytes; topics++) {
       const topic = this.next()
       if (topic === null) break
-      await this.prepare(topic, flight)
+      batches += await this.prepare(topic, flight)
+      if (batches >= BATCHES_PER_TURN) {
+        batches = 0
+        await nextTurn()
+      }
     }
     const counted = await this.count(flight)
     flight.over = this.write(flight, counted, before).catch((error: unknown) => this.fail(error))
@@ -217,8 +225,8 @@ export class Flusher {
     this.endRound()
   }
 
-  /** Adds what brings the topic up to date; before it, what deleted topics of its name have left. */
-  private async prepare(topic: AnyTopic, flight: Flight): Promise<void> {
+  /** Adds what brings the topic up to date; before it, what deleted topics of its name have left. Resolves with the batches copied. */
+  private async prepare(topic: AnyTopic, flight: Flight): Promise<number> {
     let state: TopicState | null
     try {
       state = isLazy(topic) ? await topic.load() : topic
@@ -230,19 +238,21 @@ export class Flusher {
     } catch (error) {
       this.aside.set(topic, isLazy(topic) ? topic.since : topic.dirtySince || this.log.number)
       this.listener.flushFailed(asLitetopicError(error))
-      return
+      return 0
     }
     // Nothing may be awaited from here on: the topic could be deleted, and its grave be overlooked.
     flight.upTo = this.log.newest
     this.usage.touch(topic, flight.counters)
-    if (state === null || state.deleted || this.underWay.has(state) || isClean(state)) return
+    if (state === null || state.deleted || this.underWay.has(state) || isClean(state)) return 0
     const asOf = { commit: this.log.number, operations: this.log.index }
     const { changes, snapshots } = flight
     const before = changes.length
-    snapshots.push(takeSnapshot(state, this.log.slabs, asOf, this.listener.lingerMs(state), changes))
+    const snapshot = takeSnapshot(state, this.log.slabs, asOf, this.listener.lingerMs(state), changes)
+    snapshots.push(snapshot)
     for (let i = before; i < changes.length; i++) flight.bytes += bytesOf(changes[i] as TableChange)
     this.underWay.add(state)
     this.working.set(state.name, state)
+    return snapshot.batches
   }
 
   /**
@@ -334,6 +344,10 @@ export class Flusher {
       this.listener.truncated()
     }
   }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }
 
 function bytesOf({ key, value }: TableChange): number {

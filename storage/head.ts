@@ -15,6 +15,7 @@ import {
   unpack,
 } from '../protocol/index.ts'
 import { Blocks } from './blocks.ts'
+import { packInlineTail } from './inline-tail.ts'
 import { headKey } from './keys.ts'
 import type { TopicExtra, TopicPolicy } from './operations.ts'
 import { SEAL_BYTES, unseal } from './seal.ts'
@@ -129,7 +130,7 @@ export function decodeHead(name: string, value: Uint8Array): { state: TopicState
   if (state.openStreamsStored) state.openStreams = readStreams(reader)
   if ((flags & FLAG.counts) !== 0) readCounts(reader, state)
   if ((flags & FLAG.more) !== 0) readMore(reader, state)
-  state.inline = reader.done ? null : Buffer.from(payload.subarray(reader.at))
+  state.inline = reader.done ? null : packInlineTail(payload.subarray(reader.at))
   return { state, asOf }
 }
 

@@ -4,8 +4,8 @@
  */
 
 import { BatchReader, ByteReader, LIMITS, pack } from '../protocol/index.ts'
-import { Blocks } from './blocks.ts'
 import { type AsOf, encodeHead, packStream } from './head.ts'
+import { type InlineTail, packInlineTail } from './inline-tail.ts'
 import {
   checkpointKey,
   checkpointNameKey,
@@ -32,14 +32,14 @@ export interface Snapshot {
   readonly tailBytes: number
   readonly flushedTo: number
   readonly chunkedTo: number
-  readonly inline: Uint8Array | null
+  readonly inline: InlineTail | null
   readonly dueMs: number
   readonly tableUsed: boolean
   readonly openStreams: boolean
 }
 
-/** Inline tails stay in memory for as long as their topics do. */
-const inlines = new Blocks()
+/** Where an inline tail is put together. */
+const scratch = Buffer.alloc(LIMITS.inlineTailBytes)
 
 /**
  * Adds what is to be written, in this order: should a crash let only the first changes through, then the head still is the old
@@ -56,7 +56,7 @@ export function takeSnapshot(
   const size = state.tailBytes + (state.inline?.length ?? 0)
   // A large message ends a chunk, so that its parts can go as soon as it is trimmed.
   const small = size <= LIMITS.inlineTailBytes && state.recent?.uploads === undefined
-  const inline = small ? inlineTail(state, slabs, size) : null
+  const inline = small && size > 0 ? copyTail(state, slabs, scratch.subarray(0, size)) : null
   if (!small) putChunks(state, copyTail(state, slabs, Buffer.allocUnsafe(size)), changes)
   state.flushing = state.recent
   state.recent = null
@@ -78,16 +78,11 @@ export function takeSnapshot(
     tailBytes: state.tailBytes,
     flushedTo: state.nextOffset,
     chunkedTo,
-    inline,
+    inline: inline && (state.tailBytes === 0 ? state.inline : packInlineTail(inline)),
     dueMs: state.dueMs,
     tableUsed,
     openStreams,
   }
-}
-
-/** The inline tail as it will be; the one there is if nothing came to it. */
-function inlineTail(state: TopicState, slabs: Slabs, size: number): Uint8Array | null {
-  return state.tailBytes === 0 ? state.inline : copyTail(state, slabs, inlines.take(size))
 }
 
 /** The table has the snapshot: what it holds is no longer needed in memory. */

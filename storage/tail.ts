@@ -1,6 +1,7 @@
 /** Reading what of a topic's log is in memory: its tail, as positions in the slabs, and the tail that its head holds. */
 
 import { BatchReader, ByteReader, copyBytes, LIMITS } from '../protocol/index.ts'
+import { unpackInlineTail } from './inline-tail.ts'
 import { SLAB_BYTES, type Slabs } from './slabs.ts'
 import type { TopicState } from './topic-state.ts'
 
@@ -48,7 +49,7 @@ export function readMemory(
   maxBytes: number = LIMITS.readBytes,
 ): Uint8Array | null {
   if (from < state.chunkedTo) return null
-  if (from < state.flushedTo) return state.inline
+  if (from < state.flushedTo) return state.inline === null ? null : unpackInlineTail(state.inline)
   const first = from >= state.committedTo ? state.tail.length : indexOf(state, slabs, from)
   return copyBatches(state, slabs, first, state.tail.length, state.committedTo, maxBytes)
 }
@@ -57,7 +58,7 @@ export function readMemory(
 export function copyTail(state: TopicState, slabs: Slabs, target: Buffer): Buffer {
   let at = 0
   if (state.inline !== null) {
-    target.set(state.inline)
+    target.write(state.inline, 'latin1')
     at = state.inline.length
   }
   if (state.tail.length === 0) return target

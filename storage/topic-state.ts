@@ -7,6 +7,7 @@
 
 import type { ContextOp, DataInfo, StreamInfo } from '../protocol/index.ts'
 import type { Counter } from './counter.ts'
+import type { InlineTail } from './inline-tail.ts'
 import type { TopicExtra, TopicPolicy } from './operations.ts'
 import { EMPTY } from './short-list.ts'
 
@@ -107,7 +108,7 @@ export class TopicState {
   /** What it has in common with earlier histories, oldest first; null for a topic of this one. */
   branches: readonly Branch[] | null = null
 
-  inline: Uint8Array | null = null
+  inline: InlineTail | null = null
   /** Positions of the batches from flushedTo on. */
   tail: readonly number[] = EMPTY
   tailBytes = 0

@@ -1,6 +1,7 @@
 /** Walks a topic's log as a reader would: its chunks, the inline tail of its head, and what is only in the journal. */
 
 import { BatchReader, ByteReader } from '../../protocol/index.ts'
+import { unpackInlineTail } from '../inline-tail.ts'
 import { chunkRange, numberInKey } from '../keys.ts'
 import { unseal } from '../seal.ts'
 import type { Slabs } from '../slabs.ts'
@@ -53,7 +54,7 @@ class Walk {
     const { state } = this
     await this.chunks()
     this.expect('chunk', state.chunkedTo, 'there is no chunk with it')
-    if (state.inline !== null) await this.take('head', state.inline, state.flushedTo, true)
+    if (state.inline !== null) await this.take('head', unpackInlineTail(state.inline), state.flushedTo, true)
     this.expect('head', state.flushedTo, 'the head does not have it')
     const tail = copyBatches(state, this.slabs, 0, state.tail.length, state.nextOffset, Number.POSITIVE_INFINITY)
     if (tail.length > 0) await this.take('journal', tail, state.nextOffset, false)

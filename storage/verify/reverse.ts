@@ -5,6 +5,7 @@
 
 import { BatchReader, ByteReader, unpack } from '../../protocol/index.ts'
 import { addEffects } from '../effects.ts'
+import { unpackInlineTail } from '../inline-tail.ts'
 import {
   checkpointKey,
   chunkRange,
@@ -212,7 +213,7 @@ async function batchesAt({ around, state }: Reverse, offset: number): Promise<Ui
   if (offset >= state.flushedTo) {
     return copyBatches(state, around.slabs, 0, state.tail.length, state.nextOffset, Number.POSITIVE_INFINITY)
   }
-  if (offset >= state.chunkedTo) return state.inline
+  if (offset >= state.chunkedTo) return state.inline === null ? null : unpackInlineTail(state.inline)
   const [chunk] = await around.table.scan({ ...chunkRange(state.epoch, offset), limit: 1 })
   return chunk === undefined ? null : unseal(chunk.key, chunk.value, 'it')
 }

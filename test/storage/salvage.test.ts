@@ -3,6 +3,7 @@
 import { describe, expect, test } from 'vitest'
 import { LitetopicError } from '../../protocol/index.ts'
 import { decodeHead, encodeHead } from '../../storage/head.ts'
+import { unpackInlineTail } from '../../storage/inline-tail.ts'
 import { chunkKey, contextKey, epochRange, headKey, recordIdKey } from '../../storage/keys.ts'
 import { findCheckpoint, findContext, findRecordId, findStream } from '../../storage/lookups.ts'
 import { MemoryDisk, openMemoryStore } from '../../storage/memory/memory-store.ts'
@@ -192,7 +193,15 @@ describe('a topic', () => {
     const key = headKey('t')
     const { state, asOf } = decodeHead('t', disk.table.get(key) as Uint8Array)
     state.nextOffset = 41
-    disk.table.set(key, encodeHead(key, state, { asOf, chunkedTo: 40, inline: state.inline, tableUsed: true }))
+    disk.table.set(
+      key,
+      encodeHead(key, state, {
+        asOf,
+        chunkedTo: 40,
+        inline: unpackInlineTail(state.inline ?? ''),
+        tableUsed: true,
+      }),
+    )
     expect((await salvage(disk)).salvaged.get('t')).toMatchObject({ outcome: 'cut', to: 12 })
     const gap = whole.copy()
     gap.table.delete(

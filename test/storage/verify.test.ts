@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { LitetopicError } from '../../protocol/index.ts'
 import { decodeHead, encodeHead } from '../../storage/head.ts'
+import { unpackInlineTail } from '../../storage/inline-tail.ts'
 import { contextKey, epochRange, headKey, recordIdKey } from '../../storage/keys.ts'
 import { MemoryDisk, openMemoryStore } from '../../storage/memory/memory-store.ts'
 import { seal } from '../../storage/seal.ts'
@@ -159,7 +160,10 @@ describe('what has its checksum and contradicts the rest is found too:', () => {
     const key = headKey(name)
     const { state, asOf } = decodeHead(name, disk.table.get(key) as Uint8Array)
     const { chunkedTo, inline, tableUsed } = Object.assign(state, changes)
-    disk.table.set(key, encodeHead(key, state, { asOf, chunkedTo, inline, tableUsed }))
+    disk.table.set(
+      key,
+      encodeHead(key, state, { asOf, chunkedTo, inline: inline === null ? null : unpackInlineTail(inline), tableUsed }),
+    )
     return verify(disk)
   }
 
