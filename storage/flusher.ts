@@ -22,6 +22,10 @@ const PRESSURE = 0.5
 /** Writes of the table that are prepared or under way at once: one is prepared while another waits for the disk. */
 const FLIGHTS = 3
 
+/** Below this share there is time for what nobody asked for: small writes, one after the other, so that commits seldom wait for the disk. */
+const HASTE = 0.7
+const CALM_TOPICS = 64
+
 /** Batches of tails that are copied before the loop gets its turn: a millisecond or two. Commits wait for that long. */
 const BATCHES_PER_TURN = 1_000
 
@@ -159,6 +163,10 @@ export class Flusher {
     return this.urgent.length > 0 || this.isDue(this.front())
   }
 
+  private get isCalm(): boolean {
+    return this.urgent.length === 0 && this.log.fullness < HASTE
+  }
+
   private isDue(front: Dirty | undefined): front is Dirty {
     return front !== undefined && (front.since <= this.target || this.log.fullness > PRESSURE)
   }
@@ -167,7 +175,7 @@ export class Flusher {
     try {
       while (!this.stopped && this.hasWork()) {
         // Counters leave memory between writes only, so that what is on its way is never read as it was before.
-        const isFull = this.flights.length >= (this.usage.isCrowded ? 1 : FLIGHTS)
+        const isFull = this.flights.length >= (this.usage.isCrowded || this.isCalm ? 1 : FLIGHTS)
         if (isFull || !(await this.depart())) await this.flights[0]?.over
         else await nextTurn()
       }
@@ -192,9 +200,10 @@ export class Flusher {
     const before = this.flights.at(-1)?.over
     const flight = new Flight(this.oldest())
     this.flights.push(flight)
+    const most = this.isCalm ? CALM_TOPICS : LIMITS.flushTopics
     let topics = 0
     let batches = 0
-    for (; topics < LIMITS.flushTopics && flight.bytes < LIMITS.flushBytes; topics++) {
+    for (; topics < most && flight.bytes < LIMITS.flushBytes; topics++) {
       const topic = this.next()
       if (topic === null) break
       batches += await this.prepare(topic, flight)
