@@ -34,6 +34,7 @@ export class Quiet {
   async stop(): Promise<void> {
     this.stopped = true
     this.armed?.()
+    await this.shard.stopClearing()
     await this.running
   }
 

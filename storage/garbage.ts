@@ -86,6 +86,10 @@ export class Garbage {
     await this.running
   }
 
+  get isStopped(): boolean {
+    return this.stopped
+  }
+
   private get pending(): boolean {
     return this.marked || this.trimmed.size > 0
   }

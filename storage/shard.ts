@@ -25,7 +25,7 @@ import { readMemory } from './tail.ts'
 import { DueTimers } from './timers.ts'
 import { EPOCHS_PER_COMMIT, TopicState, topicExtra } from './topic-state.ts'
 import { Usage } from './usage.ts'
-import { countPrefix } from './usage-count.ts'
+import { countPrefixes } from './usage-count.ts'
 import { watchWrites } from './watched-store.ts'
 
 /** More commits than a power cut can take from a journal that is not synced: those of hours. */
@@ -345,7 +345,12 @@ export class Shard<Item> {
   async quiesce(): Promise<void> {
     await this.flusher.flushAll()
     await this.garbage.collect()
-    await this.store.compact()
+    if (!this.garbage.isStopped) await this.store.compact()
+  }
+
+  /** Clears no more of what is deleted, of which there may be hours: the next start goes on with it. Resolves when the step under way is done. */
+  stopClearing(): Promise<void> {
+    return this.garbage.stop()
   }
 
   /** Commits and flushes what there is, and closes the store. What could not be flushed stays in the journal. */
@@ -364,13 +369,10 @@ export class Shard<Item> {
     }
   }
 
-  private async countWatched(): Promise<void> {
-    const { flusher, listener, store } = this
+  private countWatched(): Promise<void> {
+    const { flusher, listener, store, usage } = this
     const failed = (error: LitetopicError): void => listener.flushFailed(error)
-    const place = { table: store.table, flusher, failed, stopped: () => this.closing }
-    for (const [prefix, counter] of this.usage.watched) {
-      if (!counter.whole && !this.closing) await countPrefix(place, prefix, counter)
-    }
+    return countPrefixes({ table: store.table, flusher, failed, stopped: () => this.closing }, usage.watched)
   }
 
   /** Once something cannot be written nothing more is, of the journal or of the table: they would not agree any more. */

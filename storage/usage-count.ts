@@ -19,6 +19,13 @@ export interface CountPlace {
   stopped(): boolean
 }
 
+/** Completes those of the counters, by their prefixes, that are not whole. Never rejects. */
+export async function countPrefixes(place: CountPlace, counters: Iterable<readonly [string, Counter]>): Promise<void> {
+  for (const [prefix, counter] of counters) {
+    if (!counter.whole && !place.stopped()) await countPrefix(place, prefix, counter)
+  }
+}
+
 /** Completes the counter of a prefix. Never rejects: what cannot be read is told, and the counter may stay incomplete. */
 export async function countPrefix(place: CountPlace, prefix: string, counter: Counter): Promise<void> {
   try {

@@ -164,6 +164,25 @@ describe.each(PLACES)('names on %s', (_, makePlace) => {
     expect(scans.mock.calls.length).toBeLessThan(12)
   })
 
+  test('who is to stop does not first clear all that is deleted; the next start does', async () => {
+    const states = await Promise.all(Array.from({ length: 200 }, (_, i) => rig.create(`t${i}`)))
+    for (const state of states) await rig.append(state, [{ kind: 'message', text: 'x'.repeat(500) }])
+    await rig.shard.quiesce()
+    await Promise.all(states.map((state) => rig.delete(state)))
+    const { table } = rig.shard.store
+    const clear = table.clear.bind(table)
+    const clears = vi.spyOn(table, 'clear').mockImplementation((...args) => {
+      void rig.shard.stopClearing()
+      return clear(...args)
+    })
+    await rig.shard.quiesce()
+    expect(clears).toHaveBeenCalledTimes(1)
+    expect((await used()).length).toBeGreaterThan(0)
+    rig = await place.reopen()
+    await rig.shard.quiesce()
+    expect(await used()).toEqual([])
+  })
+
   test('a page of the table is not cut short by topics in memory that come later', async () => {
     const stored = await Promise.all(Array.from({ length: 9 }, (_, i) => rig.create(`a${i}`)))
     await rig.shard.quiesce()
