@@ -26,7 +26,8 @@ export interface Judge {
 type Postponed = StoredTimer & { readonly laterMs: number }
 
 interface Page {
-  readonly timers: readonly StoredTimer[]
+  /** Where its last timer lies; null if it has none. */
+  readonly last: TimerPlace | null
   /** Those of topics that get their full linger after a start, and all others with their topics. */
   readonly early: readonly StoredTimer[]
   readonly ready: readonly StoredTimer[]
@@ -55,7 +56,11 @@ export class DueTopics {
 
   /** Looks after topics that were live when the broker stopped, and arms the stored timers. */
   start(): Promise<void> {
-    this.starting ??= this.revive().catch((error: unknown) => this.context.report(asLitetopicError(error)))
+    const failed = (error: unknown): void => this.context.report(asLitetopicError(error))
+    this.starting ??= this.revive()
+      .catch(failed)
+      .then(() => this.arm())
+      .catch(failed)
     return this.starting
   }
 
@@ -82,18 +87,17 @@ export class DueTopics {
   }
 
   private async revive(): Promise<void> {
-    const { shard } = this.context
+    const { report, shard } = this.context
     const names = shard.unloadedNames()
     for (let from = 0; from < names.length; from += TOPICS_PER_STEP) {
       await this.findAll(names.slice(from, from + TOPICS_PER_STEP))
     }
     for (let after = -1; !this.stopped; ) {
-      const page = await shard.openStreamTopics(after, TOPICS_PER_STEP)
-      await this.findAll(page.map(({ name }) => name))
+      const page = await shard.openStreamTopics(after, TOPICS_PER_STEP, report)
+      await this.findAll(page.flatMap(({ name }) => name ?? []))
       if (page.length < TOPICS_PER_STEP) break
       after = page.at(-1)?.epoch ?? after
     }
-    await this.arm()
   }
 
   /**
@@ -149,8 +153,8 @@ export class DueTopics {
     let from = this.handled
     for (let next = this.readPage(from); !this.stopped; ) {
       const page = await next
-      const to = page.timers.at(-1)
-      if (to === undefined) return
+      const to = page.last
+      if (to === null) return
       next = this.readPage(to)
       await this.handle(page)
       if (this.handled === from) this.handled = to
@@ -169,12 +173,13 @@ export class DueTopics {
 
   private async readDuePage(from: TimerPlace): Promise<Page> {
     const nowMs = Math.floor(this.context.steadyWallMs())
-    const timers = await this.context.shard.timers.due(nowMs, TOPICS_PER_STEP, from)
+    const { report, shard } = this.context
+    const { timers, last } = await shard.timers.due(nowMs, TOPICS_PER_STEP, from, report)
     const isEarly = (timer: StoredTimer): boolean =>
       timer.dueMs < this.startedWallMs && nowMs < this.startedWallMs + timer.lingerMs
     const ready = timers.filter((timer) => !isEarly(timer))
     const early = ready.length === timers.length ? [] : timers.filter(isEarly)
-    return { timers, early, ready, found: await this.findAll(ready.map(({ name }) => name)) }
+    return { last, early, ready, found: await this.findAll(ready.map(({ name }) => name)) }
   }
 
   private pause(): Promise<void> {

@@ -1,11 +1,13 @@
 /** A page of topics by name: heads of the table, and in their stead, or beside them, topics that it does not have as they are. */
 
+import { asLitetopicError, type LitetopicError, unpack } from '../protocol/index.ts'
 import type { Flusher } from './flusher.ts'
 import { isLazy } from './graves.ts'
 import { decodeHead } from './head.ts'
-import { byteOrder, headRange, nameOfHeadKey } from './keys.ts'
+import { byteOrder, headRange, indexRange, nameOfHeadKey, numberInKey, openStreamsKey } from './keys.ts'
 import { loadHead } from './recovery.ts'
-import type { Table } from './store.ts'
+import { refuse, unseal } from './seal.ts'
+import { INDEX, type Table } from './store.ts'
 import type { TopicState } from './topic-state.ts'
 
 /** Heads read at once, unless more are asked for. */
@@ -14,6 +16,32 @@ const HEADS_AT_ONCE = 1024
 interface Page {
   readonly states: TopicState[]
   readonly more: boolean
+}
+
+/** A topic with open streams; null where its name cannot be read. */
+export interface OpenStreams {
+  readonly epoch: number
+  readonly name: string | null
+}
+
+/** Topics with open streams, by epoch. What is damaged is given to `damaged`; without that, rejects with STORE_CORRUPT. */
+export async function openStreamTopics(
+  table: Table,
+  afterEpoch: number,
+  limit: number,
+  damaged: (error: LitetopicError) => void = refuse,
+): Promise<OpenStreams[]> {
+  const { lt } = indexRange(INDEX.openStreams)
+  const entries = await table.scan({ gte: openStreamsKey(afterEpoch + 1), lt, limit })
+  return entries.map(({ key, value }) => {
+    const epoch = numberInKey(key, 0)
+    try {
+      return { epoch, name: String(unpack(unseal(key, value, 'an entry of the open streams'))) }
+    } catch (error) {
+      damaged(asLitetopicError(error))
+      return { epoch, name: null }
+    }
+  })
 }
 
 /**

@@ -23,3 +23,8 @@ export function unseal(key: Uint8Array, value: Uint8Array, what: string): Uint8A
   }
   return payload
 }
+
+/** What is done with something damaged where nobody else is told of it. */
+export function refuse(error: LitetopicError): never {
+  throw error
+}

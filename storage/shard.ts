@@ -3,15 +3,15 @@
  * read, listed and deleted. The broker keeps the states it uses; the shard keeps none but those with work left.
  */
 
-import { asLitetopicError, ByteReader, LIMITS, LitetopicError, unpack } from '../protocol/index.ts'
+import { asLitetopicError, LIMITS, LitetopicError } from '../protocol/index.ts'
 import { applyAppend, applyEffects, applyFence, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
 import { CommitLog, type ShardAppend } from './commit-log.ts'
 import { Flusher } from './flusher.ts'
 import { Garbage, needsClearing } from './garbage.ts'
 import { isLazy } from './graves.ts'
-import { chunkRange, indexRange, numberInKey, openStreamsKey } from './keys.ts'
+import { chunkRange } from './keys.ts'
 import { type LazyPlace, LazyState } from './lazy-state.ts'
-import { listTopics } from './listing.ts'
+import { listTopics, type OpenStreams, openStreamTopics } from './listing.ts'
 import { type Loaded, Loader } from './loader.ts'
 import type { TopicPolicy } from './operations.ts'
 import { Parts } from './parts.ts'
@@ -19,9 +19,9 @@ import { replay } from './recovery.ts'
 import { unseal } from './seal.ts'
 import { type ShardListener, silentListener } from './shard-listener.ts'
 import { Slabs } from './slabs.ts'
-import { INDEX, type Store, type TableEntry } from './store.ts'
+import type { Store, TableEntry } from './store.ts'
 import { closeInfo, openInfo, type StoreInfo } from './store-info.ts'
-import { readMemory } from './tail.ts'
+import { firstOffsetOf, readMemory } from './tail.ts'
 import { DueTimers } from './timers.ts'
 import { EPOCHS_PER_COMMIT, TopicState, topicExtra } from './topic-state.ts'
 import { Usage } from './usage.ts'
@@ -300,13 +300,12 @@ export class Shard<Item> {
   }
 
   /** Topics whose head says that they have open streams, by epoch. */
-  async openStreamTopics(afterEpoch: number, limit: number): Promise<{ epoch: number; name: string }[]> {
-    const { lt } = indexRange(INDEX.openStreams)
-    const entries = await this.store.table.scan({ gte: openStreamsKey(afterEpoch + 1), lt, limit })
-    return entries.map(({ key, value }) => ({
-      epoch: numberInKey(key, 0),
-      name: String(unpack(unseal(key, value, 'an entry of the open streams'))),
-    }))
+  openStreamTopics(
+    afterEpoch: number,
+    limit: number,
+    damaged?: (error: LitetopicError) => void,
+  ): Promise<OpenStreams[]> {
+    return openStreamTopics(this.store.table, afterEpoch, limit, damaged)
   }
 
   /** Topics that the journal names and nobody has loaded: they may have been live when the broker stopped. */
@@ -392,8 +391,4 @@ export class Shard<Item> {
 /** For failures of the store that the listener has been told of. */
 function ignoreReported(error: unknown): void {
   if (asLitetopicError(error).code === 'INTERNAL') throw error
-}
-
-function firstOffsetOf(batches: Uint8Array): number {
-  return new ByteReader(batches, 1).varint()
 }

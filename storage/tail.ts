@@ -21,9 +21,9 @@ function moveTo(batch: BatchReader, slabs: Slabs, position: number): void {
   batch.advance()
 }
 
-/** The offset of the first record of the batch at a position. */
-function baseAt(slabs: Slabs, position: number): number {
-  return new ByteReader(slabs.at(position), (position % SLAB_BYTES) + 1).varint()
+/** The offset of the first record of the batch that begins there. */
+export function firstOffsetOf(batches: Uint8Array, from = 0): number {
+  return new ByteReader(batches, from + 1).varint()
 }
 
 /** Index into the tail of the batch that holds the offset. */
@@ -32,7 +32,8 @@ function indexOf(state: TopicState, slabs: Slabs, offset: number): number {
   let high = state.tail.length - 1
   while (low < high) {
     const middle = (low + high + 1) >>> 1
-    if (baseAt(slabs, state.tail[middle] as number) <= offset) low = middle
+    const position = state.tail[middle] as number
+    if (firstOffsetOf(slabs.at(position), position % SLAB_BYTES) <= offset) low = middle
     else high = middle - 1
   }
   return low

@@ -3,9 +3,9 @@
  * are found when they fall due, and pushed forward.
  */
 
-import { pack, unpack } from '../protocol/index.ts'
+import { asLitetopicError, type LitetopicError, pack, unpack } from '../protocol/index.ts'
 import { numberInKey, timerKey, timersWithin } from './keys.ts'
-import { seal, unseal } from './seal.ts'
+import { refuse, seal, unseal } from './seal.ts'
 import type { Table } from './store.ts'
 
 /** A place in the order of the timers, behind the one of that time and epoch. */
@@ -39,16 +39,30 @@ export class DueTimers {
   }
 
   /**
-   * Timers after that place, by default all, that are due by now, the oldest first. LevelDB steps over every one in between that was
-   * deleted: who reads many goes on where it was.
+   * Timers after that place, by default all, that are due by now, the oldest first, and where the last of them lies. LevelDB steps over
+   * every one in between that was deleted: who reads many goes on there. One that is damaged is given to `damaged`, and stays; without
+   * that, rejects with STORE_CORRUPT.
    */
-  async due(nowMs: number, limit: number, after: TimerPlace = timersFrom(0)): Promise<StoredTimer[]> {
-    const entries = await this.table.scan({ ...timersWithin(after, nowMs), limit })
-    return entries.map(({ key, value }) => {
-      const packed = unpack(unseal(key, value, 'a timer')) as [string, number, number, boolean]
-      const [name, epoch, lingerMs, tableUsed] = packed
-      return { dueMs: numberInKey(key, 0), epoch, name, lingerMs, tableUsed }
-    })
+  async due(
+    nowMs: number,
+    limit: number,
+    after: TimerPlace = timersFrom(0),
+    damaged: (error: LitetopicError) => void = refuse,
+  ): Promise<{ timers: StoredTimer[]; last: TimerPlace | null }> {
+    const timers: StoredTimer[] = []
+    let last: TimerPlace | null = null
+    for (const { key, value } of await this.table.scan({ ...timersWithin(after, nowMs), limit })) {
+      const dueMs = numberInKey(key, 0)
+      last = { dueMs, epoch: numberInKey(key, 1) }
+      try {
+        const packed = unpack(unseal(key, value, 'a timer')) as [string, number, number, boolean]
+        const [name, epoch, lingerMs, tableUsed] = packed
+        timers.push({ dueMs, epoch, name, lingerMs, tableUsed })
+      } catch (error) {
+        damaged(asLitetopicError(error))
+      }
+    }
+    return { timers, last }
   }
 
   /** Gives timers a later time. The new ones are there before the old ones go. */

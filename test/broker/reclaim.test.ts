@@ -2,6 +2,8 @@
 
 import { describe, expect, test } from 'vitest'
 import { LIMITS, UP } from '../../protocol/index.ts'
+import { MemoryDisk } from '../../storage/index.ts'
+import { INDEX } from '../../storage/store.ts'
 import { checkpoint, context, json, message, TestBroker, tempDir, tokens } from './brokers.ts'
 import { disk } from './disk.ts'
 import { codeOf, type Peer } from './peer.ts'
@@ -187,6 +189,49 @@ test('a kill does not make a topic outlive its linger by more than that, however
   for (let second = 0; second < 20; second++) await broker.clock.advance(1000)
   const next = await broker.kill()
   await next.pass(() => next.broker.stats().reclaimed === 1, 8)
+})
+
+describe('damage to what says that a topic must be looked at', () => {
+  /** The value of the first key of an index, with one wrong byte. */
+  function damageFirst(data: MemoryDisk, index: number): void {
+    const range = { gte: Buffer.of(index), lt: Buffer.of(index + 1) }
+    const [{ key, value }] = data.table.range(range, false, 1) as [{ key: Uint8Array; value: Uint8Array }]
+    data.table.set(
+      key,
+      value.map((byte, i) => (i === 5 ? byte ^ 1 : byte)),
+    )
+  }
+
+  test('keeps no other topic from being reclaimed', async () => {
+    const data = new MemoryDisk()
+    const broker = await TestBroker.start({ lingerMs: 60_000 }, data)
+    const peer = await broker.peer()
+    for (const [handle, name] of ['a', 'b', 'c'].entries()) await peer.attach(name, {}, handle)
+    await broker.drop(peer)
+    await broker.dormant()
+    damageFirst(data, INDEX.timer)
+    await broker.pass(() => broker.broker.stats().reclaimed === 2, 120)
+    expect(broker.log.some((line) => line.startsWith('STORE_CORRUPT'))).toBe(true)
+  })
+
+  test('keeps no other stream from being lost after a crash', async () => {
+    const data = new MemoryDisk()
+    const broker = await TestBroker.start({ lingerMs: 'forever' }, data)
+    const peer = await broker.peer()
+    for (const [handle, name] of ['a', 'b'].entries()) {
+      await peer.attach(name, { producer: 'p' }, handle)
+      await peer.ask(UP.openStream, handle, 0, 0, 's', 'create')
+    }
+    // When all is quiet nothing of them is left in the journal.
+    await broker.clock.advance(20_000)
+    await eventually(() => broker.broker.stats().journalFullness === 0)
+    damageFirst(data, INDEX.openStreams)
+    const killed = await broker.kill()
+    await killed.clock.advance(LIMITS.streamGraceMs + 1000)
+    const reader = await killed.peer()
+    await eventually(async () => (await reader.ask(UP.describe, 'b')).nextOffset === 2)
+    expect(killed.log.some((line) => line.startsWith('STORE_CORRUPT'))).toBe(true)
+  })
 })
 
 describe('residency', () => {

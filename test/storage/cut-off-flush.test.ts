@@ -115,7 +115,7 @@ test('a flush of a new time cut off anywhere leaves the topic with a timer', asy
     state.dueMs = 9_000
     const rig = await scene.cutOff(state, changes)
     const found = await scene.load()
-    const due = (await rig.shard.timers.due(99_000, 9)).map(({ dueMs }) => dueMs)
+    const due = (await rig.shard.timers.due(99_000, 9)).timers.map(({ dueMs }) => dueMs)
     expect(due, `after ${changes} changes`).toContain(found.storedDueMs)
   }
 })
@@ -124,10 +124,10 @@ test('timers pushed forward are never gone in between', async () => {
   const { scene } = await sceneWithTopic()
   await scene.store.run(scene.rig.shard.quiesce())
   const { timers } = scene.rig.shard
-  const due = await timers.due(9_000, 9)
+  const { timers: due } = await timers.due(9_000, 9)
   void timers.postpone(due.map((timer) => ({ ...timer, laterMs: 8_000 })))
   for (const share of [0, 0.5, 1]) {
     const after = await new Scene().open(scene.store.crash(1, share))
-    expect((await after.shard.timers.due(9_000, 9)).length, `${share} of it`).toBeGreaterThan(0)
+    expect((await after.shard.timers.due(9_000, 9)).timers.length, `${share} of it`).toBeGreaterThan(0)
   }
 })

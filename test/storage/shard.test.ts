@@ -250,22 +250,27 @@ describe.each(PLACES)('a shard on %s', (_, makePlace) => {
     }
     const { timers } = rig.shard
     expect(await timers.next()).toBe(1_000)
-    const found = await timers.due(3_000, 10)
+    const { timers: found } = await timers.due(3_000, 10)
     expect(found.map((timer) => [timer.name, timer.dueMs, timer.lingerMs])).toEqual([
       ['t1', 1_000, LIMITS.lingerMs],
       ['t3', 3_000, LIMITS.lingerMs],
     ])
     await timers.postpone(found.map((timer) => ({ ...timer, laterMs: timer.dueMs + 100_000 })))
-    expect((await timers.due(2 ** 41, 10)).map((timer) => timer.dueMs)).toEqual([5_000, 101_000, 103_000, 2 ** 40])
-    const [first] = await timers.due(2 ** 41, 1)
+    expect((await timers.due(2 ** 41, 10)).timers.map((timer) => timer.dueMs)).toEqual([
+      5_000,
+      101_000,
+      103_000,
+      2 ** 40,
+    ])
+    const { last: first } = await timers.due(2 ** 41, 1)
     const behind = first as StoredTimer
-    expect((await timers.due(2 ** 41, 1, behind)).map((timer) => timer.dueMs)).toEqual([101_000])
+    expect((await timers.due(2 ** 41, 1, behind)).timers.map((timer) => timer.dueMs)).toEqual([101_000])
     expect(await timers.next(behind)).toBe(101_000)
     await timers.drop(found.slice(0, 1).map((timer) => ({ ...timer, dueMs: 101_000 })))
     const state = await load('t0')
     state.dueMs = 7_000
     await rig.flush(state)
     await rig.shard.quiesce()
-    expect((await timers.due(2 ** 41, 10)).map((timer) => timer.dueMs)).toEqual([7_000, 103_000, 2 ** 40])
+    expect((await timers.due(2 ** 41, 10)).timers.map((timer) => timer.dueMs)).toEqual([7_000, 103_000, 2 ** 40])
   })
 })
