@@ -3,6 +3,12 @@
 import { ByteWriter, beginBytesFrame, DOWN, endBytesFrame } from '../../protocol/index.ts'
 import type { SharedBatches, SharedMessage } from '../client.ts'
 
+/**
+ * Messages of one round that are kept for readers to come, in bytes. Those that share a connection each have a number of their own, and
+ * their messages are of no use to others: of thousands of them all that they are sent would be kept.
+ */
+const KEPT_BYTES = 4 * 1024 * 1024
+
 /** One `deliver` frame with all of the batches. */
 export function encodeShared(subscription: number, batches: SharedBatches): SharedMessage {
   const known = batches.encoded.get(subscription)
@@ -16,6 +22,6 @@ export function encodeShared(subscription: number, batches: SharedBatches): Shar
   }
   endBytesFrame(out, start)
   const message: SharedMessage = { bytes: out.view(), wire: null }
-  batches.encoded.set(subscription, message)
+  if (batches.encoded.size * message.bytes.length < KEPT_BYTES) batches.encoded.set(subscription, message)
   return message
 }

@@ -1,7 +1,8 @@
 /** Crowds: topics with many readers, who are served a few at a time. */
 
 import { describe, expect, test } from 'vitest'
-import { Crowd, type CrowdReader, Crowds } from '../../broker/crowd.ts'
+import { Block, Crowd, type CrowdReader, Crowds } from '../../broker/crowd.ts'
+import { encodeShared } from '../../broker/ws/shared.ts'
 import { LitetopicError, UP } from '../../protocol/index.ts'
 import { message, TestBroker } from './brokers.ts'
 import type { Peer } from './peer.ts'
@@ -89,6 +90,16 @@ describe('the readers of a crowd are served', () => {
     for (let turns = 0; turns < 5; turns++) await turn()
     expect(crowd.waits).toBe(false)
   })
+})
+
+test('of the messages of a round few megabytes are kept, whatever numbers its readers have', () => {
+  const block = new Block(0)
+  block.add(new Uint8Array(100_000), 0, 100_000, 0, 1)
+  expect(encodeShared(7, block)).toBe(encodeShared(7, block))
+  for (let id = 0; id < 1000; id++) encodeShared(id, block)
+  const kept = [...block.encoded.values()].reduce((sum, { bytes }) => sum + bytes.length, 0)
+  expect(kept).toBeLessThan(5_000_000)
+  expect(encodeShared(999, block).bytes.length).toBe(encodeShared(7, block).bytes.length + 1)
 })
 
 async function subscribed(broker: TestBroker, ids: number, options = {}): Promise<{ peer: Peer; readings: Reading[] }> {
