@@ -143,25 +143,20 @@ export class Operations {
     from: FromInfo,
     options: { raw?: boolean; creditBytes?: number },
   ): Promise<{ subscription: Subscription; reply: ReplyOf<typeof UP.subscribe> }> {
-    const topic = usable(attachment.topic)
-    const position = await using(topic, () => positionOf(this.context, topic, from))
-    usable(topic)
-    if (attachment.detached) throw new LitetopicError('UNKNOWN_HANDLE', 'the handle was detached meanwhile')
-    admitSubscription(attachment.scopes)
-    const credit = options.creditBytes ?? LIMITS.creditBytes
-    const subscription = new Subscription(
-      attachment,
-      id,
-      position,
-      { raw: options.raw ?? false, credit },
-      this.context.shard,
-    )
-    enter(attachment.scopes, 'subscriptions')
-    topic.addReader(subscription, this.context.crowds)
-    attachment.subscriptions ??= new Set()
-    attachment.subscriptions.add(subscription)
-    const { firstOffset, committedTo } = topic.state
-    return { subscription, reply: { next: position, firstOffset, nextOffset: committedTo } }
+    return using(usable(attachment.topic), async (topic) => {
+      const position = await positionOf(this.context, topic, from)
+      usable(topic)
+      if (attachment.detached) throw new LitetopicError('UNKNOWN_HANDLE', 'the handle was detached meanwhile')
+      admitSubscription(attachment.scopes)
+      const given = { raw: options.raw ?? false, credit: options.creditBytes ?? LIMITS.creditBytes }
+      const subscription = new Subscription(attachment, id, position, given, this.context.shard)
+      enter(attachment.scopes, 'subscriptions')
+      topic.addReader(subscription, this.context.crowds)
+      attachment.subscriptions ??= new Set()
+      attachment.subscriptions.add(subscription)
+      const { firstOffset, committedTo } = topic.state
+      return { subscription, reply: { next: position, firstOffset, nextOffset: committedTo } }
+    })
   }
 
   /** Begins an upload or goes on with it. `uploadBegun` is to be called behind the reply. */

@@ -176,7 +176,7 @@ export class Reclaimer {
   private sleep(topic: Topic): boolean {
     const { registry, shard } = this.context
     const { state } = topic
-    if (!topic.isIdle || state.dirtySince !== 0 || !isSettled(state)) return false
+    if (!topic.isIdle || !shard.isAtRest(state)) return false
     // Of a topic that is held the stored time does not count: after a crash it gets its full linger.
     if (topic.holders === 0 && state.dueMs !== state.storedDueMs) {
       shard.flush(state)
@@ -206,7 +206,7 @@ export class Reclaimer {
       shard.flush(state)
       return false
     }
-    if (!isSettled(state)) return false
+    if (!shard.isAtRest(state)) return false
     registry.remove(topic)
     this.forget(topic)
     return true
@@ -297,9 +297,4 @@ export class Reclaimer {
     const left = topic.lingerUntilMs === Number.POSITIVE_INFINITY ? lingerMs : topic.lingerUntilMs - clock.monotonicMs()
     topic.state.dueMs = Math.ceil(this.context.steadyWallMs() + Math.max(left, 0))
   }
-}
-
-/** Is no flush of it under way? */
-function isSettled(state: TopicState): boolean {
-  return state.flushing === null && state.flushingBytes === 0
 }

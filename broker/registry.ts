@@ -102,8 +102,12 @@ export class Registry {
       if (error === null) this.wake(present, loaded as TopicState)
       // A topic may have been created under the name while the table was read.
     } else if (present === undefined && loaded !== null && !(loaded instanceof Error)) this.add(loaded)
-    // The first one may create it for the next.
-    for (const told of waiting) told(error, this.resident(name) ?? null)
+    for (const told of waiting) {
+      const topic = this.resident(name) ?? null
+      // The first one may create it for the next; or let go of it, so that it must be read again.
+      if (topic === null && loaded !== null && error === null) this.whenFound(name, told)
+      else told(error, topic)
+    }
   }
 
   add(state: TopicState): Topic {

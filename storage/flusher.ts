@@ -115,6 +115,11 @@ export class Flusher {
     return this.working.values()
   }
 
+  /** Has the table all of the topic that counts, with no write of it under way or asked for? Another state of it may be loaded then. */
+  isAtRest(state: TopicState): boolean {
+    return state.dirtySince === 0 && !this.underWay.has(state) && !this.urgentSet.has(state)
+  }
+
   /** Flushes the topic soon, ahead of older ones. */
   hurry(state: TopicState): void {
     if (this.urgentSet.has(state) || this.aside.has(state)) return

@@ -47,6 +47,7 @@ export class Garbage {
   /** There may be marks; at first because of what was there before. */
   private marked = true
   private readonly trimmed = new Set<TopicState>()
+  private clearing: TopicState | null = null
   private stopped = false
 
   /** `durable` resolves when all operations written so far are. */
@@ -64,6 +65,11 @@ export class Garbage {
   /** Notes that records of the topic below its first offset may be deleted. */
   trim(state: TopicState): void {
     if (needsClearing(state)) this.trimmed.add(state)
+  }
+
+  /** Is something of the topic to be deleted still? What that spares it asks this state. */
+  isClearing(state: TopicState): boolean {
+    return !this.stopped && (this.trimmed.has(state) || this.clearing === state)
   }
 
   /** Works until nothing is left, or `stop`. Never rejects: a failure is reported, and ends the work until the next start. */
@@ -98,7 +104,9 @@ export class Garbage {
     while (this.pending && !this.stopped) {
       for (const state of this.trimmed) {
         this.trimmed.delete(state)
+        this.clearing = state
         if (!this.stopped && !state.deleted) await this.clearTrimmed(state)
+        this.clearing = null
       }
       if (this.marked) await this.clearMarked()
     }

@@ -65,7 +65,7 @@ export class Shard<Item> {
     this.flusher = new Flusher(this.log as CommitLog<unknown>, watched.table, usage, {
       lingerMs: (state) => listener.lingerMs(state),
       flushed: (state) => {
-        this.garbage.trim(state)
+        if (needsClearing(state)) this.collectTrimmed(state)
         listener.flushed(state)
       },
       buried: () => this.garbage.mark(),
@@ -114,6 +114,7 @@ export class Shard<Item> {
     const shard = await Shard.replayed<never>(store, { incarnation: '', ancestors: [] }, silentListener(failed))
     await shard.emptyJournal()
     await shard.flusher.stop()
+    await shard.garbage.stop()
     if (failure !== null) throw failure
     await store.journal.skipTo(store.journal.last + COMMITS_LOST)
   }
@@ -156,7 +157,7 @@ export class Shard<Item> {
   async loadAll(names: readonly string[]): Promise<Loaded[]> {
     const all = await this.loader.load(names)
     for (const loaded of all) {
-      if (loaded !== null && !(loaded instanceof Error) && needsClearing(loaded)) this.garbage.trim(loaded)
+      if (loaded !== null && !(loaded instanceof Error) && needsClearing(loaded)) this.collectTrimmed(loaded)
     }
     return all
   }
@@ -333,6 +334,11 @@ export class Shard<Item> {
   wakeFlusher(): void {
     this.flusher.wake()
     void this.garbage.collect()
+  }
+
+  /** May the state leave memory? Until then no other one of the topic may be loaded. Its time counts only if that is `storedDueMs`. */
+  isAtRest(state: TopicState): boolean {
+    return this.flusher.isAtRest(state) && !this.garbage.isClearing(state)
   }
 
   /** Flushes the topic soon. The listener hears when it is done. */

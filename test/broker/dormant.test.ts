@@ -17,6 +17,20 @@ async function dormantTopic(broker: TestBroker): Promise<Peer> {
   return peer
 }
 
+/** Writes of the table wait until the function that it returns is called. */
+function holdWrites(store: Store): () => void {
+  const { write } = store.table
+  let release = (): void => undefined
+  const gate = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  store.table.write = async (changes) => {
+    await gate
+    return write.call(store.table, changes)
+  }
+  return release
+}
+
 describe('a topic that is attached and not used', () => {
   test('leaves memory, stays attached, and knows its producers when it is used again', async () => {
     const broker = await TestBroker.start()
@@ -130,5 +144,51 @@ describe('a topic that is attached and not used', () => {
     expect(await Promise.all(answers.map(codeOf))).toEqual(['STORE_CORRUPT', 'STORE_CORRUPT'])
     store.table.getMany = getMany
     expect(await peer.append({ sequence: 1 }, message('second'))).toBe(1)
+  })
+
+  test('is not left behind by a write of its time that still waits, which would undo what comes after it', async () => {
+    const disk = new MemoryDisk()
+    const store = await openMemoryStore(disk)
+    const broker = await TestBroker.start({ store, quietMs: 1e9 })
+    const [peer, others] = [await broker.peer(), await broker.peer()]
+    await peer.attach('a', { producer: 'p' })
+    await peer.append({ sequence: 0 }, message('first'))
+    await peer.ask(UP.detach, 0)
+    await broker.dormant()
+    for (const handle of [1, 2, 3]) await others.attach(`other/${handle}`, {}, handle)
+    await peer.attach('a')
+    const release = holdWrites(store)
+    // As many writes of the table as there may be at once, and then one of the time at which `a` is to go.
+    for (const handle of [1, 2, 3]) {
+      await others.ask(UP.detach, handle)
+      await broker.clock.advance(1000)
+    }
+    await peer.ask(UP.detach, 0)
+    for (let second = 0; second < 12; second++) await broker.clock.advance(1000)
+    await peer.attach('a', { producer: 'p' })
+    for (let second = 0; second < 20; second++) await broker.clock.advance(1000)
+    expect(await peer.append({ sequence: 1 }, message('second'))).toBe(1)
+    release()
+    await broker.pass(() => broker.broker.stats().residentTopics === 1)
+    const killed = await TestBroker.start({ clock: broker.clock }, disk.copy())
+    expect(await (await killed.peer()).attach('a', { create: false })).toMatchObject({ nextOffset: 2 })
+  })
+
+  test('is there for who comes when another one has let it fall asleep at once', async () => {
+    const store = await HeldStore.open()
+    const broker = await TestBroker.start({ store, residencyIdleMs: 0 })
+    const [peer, other, third] = [await broker.peer(), await broker.peer(), await broker.peer()]
+    await peer.attach('a', { producer: 'p' })
+    await other.attach('a')
+    await peer.append({ sequence: 0 }, message('first'))
+    await broker.dormant()
+    store.hold()
+    const detached = peer.ask(UP.detach, 0)
+    await eventually(() => store.waiting > 0)
+    const attached = third.attach('a')
+    await third.roundTrip()
+    store.release()
+    await detached
+    expect(await attached).toMatchObject({ created: false, nextOffset: 1 })
   })
 })

@@ -226,7 +226,7 @@ class Player {
   /** What the broker does with a topic that nobody uses: it is flushed, and then forgotten. */
   private leave(state: TopicState): void {
     if (state.dirtySince !== 0 || state.dueMs !== state.storedDueMs) this.rig.shard.flush(state)
-    else this.held.delete(state.name)
+    else if (this.rig.shard.isAtRest(state)) this.held.delete(state.name)
   }
 
   private async crash(journalShare: number, tableShare: number): Promise<void> {
