@@ -13,6 +13,9 @@ export interface EffectivePolicy {
 
 export type PolicyTable = ReadonlyMap<string, TopicPolicy>
 
+/** A linger may be any whole number; so that what is due then is one, too, none is longer than this: 140,000 years. */
+const LONGEST_LINGER_MS = 2 ** 52
+
 const NO_POLICY: TopicPolicy = {}
 const KEYS = ['lingerMs', 'maxBytes', 'maxRecords', 'maxAgeMs'] as const
 
@@ -21,7 +24,7 @@ export function effectivePolicy(table: PolicyTable, name: string, own: TopicPoli
   const prefix = longestPrefix(table, name) ?? NO_POLICY
   const linger = own?.lingerMs ?? prefix.lingerMs ?? table.get('')?.lingerMs ?? LIMITS.lingerMs
   return {
-    lingerMs: linger === 'forever' ? Number.POSITIVE_INFINITY : linger,
+    lingerMs: linger === 'forever' ? Number.POSITIVE_INFINITY : Math.min(linger, LONGEST_LINGER_MS),
     maxBytes: bound(own?.maxBytes, prefix.maxBytes),
     maxRecords: bound(own?.maxRecords, prefix.maxRecords),
     maxAgeMs: bound(own?.maxAgeMs, prefix.maxAgeMs),

@@ -5,6 +5,7 @@
 
 import { crc32 } from 'node:zlib'
 import {
+  asLitetopicError,
   ByteReader,
   ByteWriter,
   LitetopicError,
@@ -91,7 +92,8 @@ export function encodeHead(key: Uint8Array, state: TopicState, plan: HeadPlan): 
   out.varint(state.clearedTo)
   out.varint(plan.chunkedTo)
   out.varint(state.nextOffset)
-  out.varint(state.bytes)
+  // One that is counted wrong must not make the fields behind it unreadable.
+  out.varint(Math.max(state.bytes, 0))
   out.varint(state.fence)
   if (state.fenceHolder !== null) out.shortText(state.fenceHolder)
   if (state.producers !== null) writeProducers(state.producers, state.nextOffset)
@@ -105,6 +107,16 @@ export function encodeHead(key: Uint8Array, state: TopicState, plan: HeadPlan): 
 /** The state that a head holds, and the point in the journal that it is of. Throws STORE_CORRUPT. */
 export function decodeHead(name: string, value: Uint8Array): { state: TopicState; asOf: AsOf } {
   const payload = unseal(headKey(name), value, `the head of topic ${name}`)
+  try {
+    return decodePayload(name, payload)
+  } catch (cause) {
+    const { code, message } = asLitetopicError(cause)
+    if (code === 'STORE_CORRUPT') throw cause
+    throw new LitetopicError('STORE_CORRUPT', `the head of topic ${name} cannot be read: ${message}`, {}, cause)
+  }
+}
+
+function decodePayload(name: string, payload: Uint8Array): { state: TopicState; asOf: AsOf } {
   if (payload[0] !== HEAD_FORMAT) {
     throw new LitetopicError('STORE_CORRUPT', `the head of topic ${name} has format ${payload[0]}, unknown here`)
   }

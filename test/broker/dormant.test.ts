@@ -191,4 +191,16 @@ describe('a topic that is attached and not used', () => {
     await detached
     expect(await attached).toMatchObject({ created: false, nextOffset: 1 })
   })
+
+  test('can be read again however long its linger is', async () => {
+    const broker = await TestBroker.start()
+    const peer = await broker.peer()
+    await peer.attach('a', { producer: 'p', policy: { lingerMs: Number.MAX_SAFE_INTEGER } })
+    await peer.append({ sequence: 0 }, message('first'))
+    await broker.dormant()
+    expect(await peer.append({ sequence: 1 }, message('second'))).toBe(1)
+    expect((await peer.ask(UP.list, '', {})).topics).toMatchObject([{ name: 'a', nextOffset: 2 }])
+    await peer.ask(UP.detach, 0)
+    expect((await peer.ask(UP.describe, 'a')).reclaimAtMs).toBeLessThan(Number.MAX_SAFE_INTEGER)
+  })
 })
