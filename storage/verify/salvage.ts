@@ -13,8 +13,7 @@ import { unseal } from '../seal.ts'
 import { putChunks, putEffects, takeSnapshot } from '../snapshot.ts'
 import { INDEX, type Store, type StoreSnapshot, type TableChange } from '../store.ts'
 import { type StoreInfo, storedInfo } from '../store-info.ts'
-import { storedBytes } from '../stored-bytes.ts'
-import { type Effects, TopicState } from '../topic-state.ts'
+import { changeBytes, type Effects, TopicState } from '../topic-state.ts'
 import { Findings, faultOf, type Report, reasonOf, type VerifyOptions } from './damage.ts'
 import { dropBelow } from './effects.ts'
 import { INDEX_CHECKS } from './indexes.ts'
@@ -271,7 +270,8 @@ class PrefixWriter implements LogVisitor {
       if (batch.next <= from || batch.next > this.soundTo) continue
       if (start < 0) start = batch.start
       end = batch.end
-      state.bytes += storedBytes(batch, true)
+      // What the content of a large message takes is counted with its effects.
+      changeBytes(state, batch.end - batch.start)
       addEffects(state, effects, bytes, batch.contentFrom, batch.end, batch.base, -1)
     }
     if (start < 0) return

@@ -62,10 +62,10 @@ function damaged(key: Uint8Array): MemoryDisk {
 }
 
 /** A store in which LevelDB cannot read a range, when it goes through it to copy it. */
-function unreadable(index: number): typeof openMemoryStore {
+function unreadable(index: number, epoch = T): typeof openMemoryStore {
   return async (disk) => {
     const store = await openMemoryStore(disk)
-    const bad = epochRange(index, T)
+    const bad = epochRange(index, epoch)
     const snapshot = (): StoreSnapshot => {
       const sound = store.snapshot()
       const iterate = async function* (range: TableRange): AsyncGenerator<TableEntry> {
@@ -186,6 +186,14 @@ describe('a topic', () => {
     const part = entriesOf(whole).find(({ key }) => key[0] === INDEX.part && Buffer.from(key).includes('large'))
     const { salvaged } = await salvage(damaged(part?.key as Uint8Array))
     expect(salvaged.get('large')).toEqual({ topic: 'large', outcome: 'cut', to: 1, missing: 3 })
+  })
+
+  test('has the bytes of what is kept, each counted once', async () => {
+    const headOf = (disk: MemoryDisk) => decodeHead('large', disk.table.get(headKey('large')) as Uint8Array).state
+    const { epoch, bytes } = headOf(whole)
+    const { copy, salvaged } = await salvage(whole.copy(), unreadable(INDEX.chunk, epoch))
+    expect(salvaged.get('large')).toMatchObject({ outcome: 'cut', missing: 0 })
+    expect(headOf(copy).bytes).toBe(bytes)
   })
 
   test('is cut at a hole', async () => {
