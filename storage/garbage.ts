@@ -105,7 +105,7 @@ export class Garbage {
       for (const state of this.trimmed) {
         this.trimmed.delete(state)
         this.clearing = state
-        if (!this.stopped && !state.deleted) await this.clearTrimmed(state)
+        if (!this.stopped && !state.deleted) await this.clearSound(state)
         this.clearing = null
       }
       if (this.marked) await this.clearMarked()
@@ -133,6 +133,16 @@ export class Garbage {
 
   private async clearAll(ranges: readonly TableRange[], limit: number): Promise<void> {
     while (!this.stopped && (await this.table.clear(ranges, limit)) === limit) await turn()
+  }
+
+  /** A topic that is damaged is reported, and keeps what it has; it must not keep others from being cleared. */
+  private async clearSound(state: TopicState): Promise<void> {
+    try {
+      await this.clearTrimmed(state)
+    } catch (error) {
+      if (!isLitetopicError(error, 'STORE_CORRUPT')) throw error
+      this.failed(error)
+    }
   }
 
   /** Deletes the chunks that lie wholly below the first offset, and before them the index entries that they alone needed. */

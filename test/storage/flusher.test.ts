@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest'
 import { LIMITS, LitetopicError } from '../../protocol/index.ts'
 import { decodeHead } from '../../storage/head.ts'
-import { headKey, indexRange } from '../../storage/keys.ts'
+import { headKey, indexRange, numberInKey, recordIdKey } from '../../storage/keys.ts'
 import { findRecordId } from '../../storage/lookups.ts'
 import { MemoryDisk, openMemoryStore } from '../../storage/memory/memory-store.ts'
 import { INDEX } from '../../storage/store.ts'
@@ -266,6 +266,26 @@ describe('the flusher', () => {
     await store.run(rig.shard.quiesce())
     expect(await rig.shard.chunks(state, 0, 9, 9)).toEqual([])
     expect(await findRecordId(store.table, state, 'again')).toBe(1)
+  })
+
+  test('clears trimmed and deleted topics although an index entry of one of them is damaged', async () => {
+    const place = await memoryPlace()
+    const rig = await place.open()
+    const states = await Promise.all(['bad', 'good', 'deleted'].map((name) => rig.create(name)))
+    for (const state of states) await rig.append(state, [{ kind: 'message', text: 'x'.repeat(1_000), id: 'one' }])
+    await rig.shard.quiesce()
+    const [bad, good, deleted] = states as [TopicState, TopicState, TopicState]
+    const key = recordIdKey(bad.epoch, 'one')
+    const entry = (await place.store.table.get(key)) as Uint8Array
+    await place.store.table.write([{ key, value: entry.map((byte, i) => (i === 4 ? byte ^ 1 : byte)) }])
+    for (const state of [bad, good]) {
+      await rig.trim(state, 1)
+      rig.shard.collectTrimmed(state)
+    }
+    await rig.delete(deleted)
+    await rig.shard.quiesce()
+    expect(new Set(rig.failures.map(({ code }) => code))).toEqual(new Set(['STORE_CORRUPT']))
+    expect((await place.entries(INDEX.chunk)).map(({ key }) => numberInKey(key, 0))).toEqual([bad.epoch])
   })
 
   test('clears deleted topics many at a time, whatever each of them has left', async () => {
