@@ -240,5 +240,6 @@ function safeguardMs(topic: Topic | undefined, { lingerMs }: StoredTimer): numbe
 
 function isLeftOver(topic: Topic | undefined, timer: StoredTimer): boolean {
   if (topic === undefined) return false
-  return topic.state.epoch !== timer.epoch || topic.state.storedDueMs > timer.dueMs
+  // Of two timers of one topic, which a crash may leave, the first may have had it deleted: that one goes with it, so this must go now.
+  return topic.end !== null || topic.state.epoch !== timer.epoch || topic.state.storedDueMs > timer.dueMs
 }
