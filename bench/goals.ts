@@ -115,7 +115,7 @@ export const GOALS: readonly Goal[] = [
     unit: 'MiB',
     better: 'less',
     least: 64,
-    path: [...MILLION, 'dormant', 'aboveEmptyMiB'],
+    path: [...MILLION, 'reclaim', 'dormant', 'aboveEmptyMiB'],
   },
   {
     what: '50,000 tokens/s over a million topics, p50',

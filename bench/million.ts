@@ -16,7 +16,7 @@ const TINY: MillionSize = {
   floodTokens: 20_000,
   resumes: 100,
   idleMs: 100,
-  lingerMs: 1_500,
+  lingerMs: 4_000,
 }
 const TOPICS = [1_000, 10_000, 100_000, 1_000_000]
 const PER_CONNECTION = 1_000
