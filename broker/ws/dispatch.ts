@@ -177,6 +177,8 @@ export class Peer {
   }
 
   private detach([, request, handle]: Up<typeof UP.detach>): void {
+    // The client may use their numbers again from here on, also while the topic is being read.
+    this.handles.endSubscriptions(handle)
     this.handles.with(handle, request, (attachment) => {
       this.handles.remove(handle)
       this.answer(request, this.operations.leave(attachment))

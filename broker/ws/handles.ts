@@ -125,6 +125,13 @@ export class Handles {
     operations.attach(connection, handle, name, options, arrival)
   }
 
+  /** Ends the subscriptions of the attachment, if there is one, which needs no state of its topic. */
+  endSubscriptions(handle: number): void {
+    const found = this.byNumber.get(handle)
+    const attachment = found instanceof Queue ? found.attachment : found
+    for (const subscription of attachment?.subscriptions ?? []) subscription.close(null)
+  }
+
   /** Frees the handle. */
   remove(handle: number): void {
     this.byNumber.delete(handle)

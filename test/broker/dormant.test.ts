@@ -102,6 +102,17 @@ describe('a topic that is attached and not used', () => {
     await broker.pass(() => broker.broker.stats().reclaimed === 1, 10)
   })
 
+  test('gives the numbers of its readers back with the detach, although it must be woken for that', async () => {
+    const broker = await TestBroker.start()
+    const peer = await dormantTopic(broker)
+    await peer.attach('a', {}, 1)
+    const reading = await peer.read({ start: true }, { handle: 1, id: 5 })
+    await eventually(() => reading.records.length === 1)
+    await broker.dormant()
+    const answers = peer.together(() => [peer.ask(UP.detach, 1), peer.ask(UP.subscribe, 0, 5, { start: true }, {})])
+    expect(await Promise.all(answers)).toMatchObject([{}, { nextOffset: 1 }])
+  })
+
   test('is held until its last attachment ends, and then lingers and goes', async () => {
     const broker = await TestBroker.start({ lingerMs: 60_000 })
     const peer = await dormantTopic(broker)
