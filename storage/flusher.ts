@@ -22,7 +22,10 @@ const PRESSURE = 0.5
 /** Writes of the table that are prepared or under way at once: one is prepared while another waits for the disk. */
 const FLIGHTS = 3
 
-/** Below this share there is time for what nobody asked for: small writes, one after the other, so that commits seldom wait for the disk. */
+/**
+ * Below this share there is time for what nobody asked for: small writes, one after the other, so that commits seldom wait
+ * for the disk.
+ */
 const HASTE = 0.7
 const CALM_TOPICS = 64
 
