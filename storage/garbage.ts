@@ -11,10 +11,11 @@ import { INDEX, type Table, type TableChange, type TableEntry, type TableRange }
 import type { TopicState } from './topic-state.ts'
 import { TrimmedIndexes } from './trimmed-indexes.ts'
 
-/** Keys deleted, chunks read, and deleted topics looked at in one step. Each step syncs at least one write. */
+/** Keys deleted, and chunks read, in one step. Each step syncs at least one write. */
 export const KEYS_PER_STEP = 1000
 const CHUNKS_PER_STEP = 16
-const EPOCHS_PER_STEP = 16
+/** Deleted topics that are looked for at once. */
+const MARKS_AT_ONCE = 20_000
 
 /** Indexes whose keys begin with an epoch, and go with it. */
 export const EPOCH_INDEXES = [
@@ -112,27 +113,46 @@ export class Garbage {
     }
   }
 
+  /**
+   * Clears what the marks say, and then deletes the marks, many at a time: a look at an index steps over all that was deleted behind
+   * it and not yet compacted, so that looks for a few epochs each would cost the more the more has been deleted.
+   */
   private async clearMarked(): Promise<void> {
     this.marked = false
-    const marks = await this.table.scan({ ...indexRange(INDEX.garbage), limit: KEYS_PER_STEP })
-    for (let from = 0; from < marks.length; from += EPOCHS_PER_STEP) {
-      const step = marks.slice(from, from + EPOCHS_PER_STEP)
-      await this.clearEpochs(step.map(({ key }) => numberInKey(key, 0)))
-      if (this.stopped) return
-      await this.table.write(step.map(({ key }) => ({ key, value: null })))
+    const { gte, lt } = indexRange(INDEX.garbage)
+    for (let from = gte; !this.stopped; ) {
+      const marks = await this.marks(from, lt)
+      const last = marks.at(-1)
+      if (last === undefined) return
+      await this.clearEpochs(marks.map((key) => numberInKey(key, 0)))
+      for (let at = 0; at < marks.length && !this.stopped; at += KEYS_PER_STEP) {
+        await this.table.write(marks.slice(at, at + KEYS_PER_STEP).map((key) => ({ key, value: null })))
+      }
+      from = behind(last)
     }
-    if (marks.length === KEYS_PER_STEP) this.marked = true
+  }
+
+  /** Keys of marks, in order. */
+  private async marks(gte: Uint8Array, lt: Uint8Array): Promise<Uint8Array[]> {
+    const keys: Uint8Array[] = []
+    for (let from = gte; keys.length < MARKS_AT_ONCE; ) {
+      const page = await this.table.scan({ gte: from, lt, limit: KEYS_PER_STEP })
+      for (const { key } of page) keys.push(key)
+      if (page.length < KEYS_PER_STEP) break
+      from = behind(keys.at(-1) as Uint8Array)
+    }
+    return keys
   }
 
   private async clearEpochs(epochs: readonly number[]): Promise<void> {
-    const rangesOf = (index: (typeof EPOCH_INDEXES)[number]): TableRange[] =>
-      epochs.map((epoch) => epochRange(index, epoch))
-    await this.clearAll(rangesOf(INDEX.part), PARTS_PER_STEP)
-    await this.clearAll(EPOCH_INDEXES.filter((index) => index !== INDEX.part).flatMap(rangesOf), KEYS_PER_STEP)
-  }
-
-  private async clearAll(ranges: readonly TableRange[], limit: number): Promise<void> {
-    while (!this.stopped && (await this.table.clear(ranges, limit)) === limit) await turn()
+    for (const index of EPOCH_INDEXES) {
+      const step = index === INDEX.part ? PARTS_PER_STEP : KEYS_PER_STEP
+      let ranges: TableRange[] = epochs.map((epoch) => epochRange(index, epoch))
+      while (ranges.length > 0 && !this.stopped) {
+        ranges = ranges.slice(await this.table.clear(ranges, step))
+        await turn()
+      }
+    }
   }
 
   /** A topic that is damaged is reported, and keeps what it has; it must not keep others from being cleared. */
@@ -176,6 +196,11 @@ function readable({ key, value }: TableEntry, state: TopicState): Uint8Array | n
     if (isLitetopicError(error, 'STORE_CORRUPT')) return null
     throw error
   }
+}
+
+/** The first key that may lie behind this one. */
+function behind(key: Uint8Array): Uint8Array {
+  return Buffer.concat([key, Buffer.of(0)])
 }
 
 /** Lets other work of the process go on between steps. */

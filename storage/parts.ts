@@ -179,7 +179,7 @@ export class Parts {
 
 /** Deletes all that the part index has of an upload, in bounded steps. */
 export async function clearParts(table: Table, epoch: number, uploadId: string): Promise<void> {
-  while ((await table.clear([partRange(epoch, uploadId)], PARTS_PER_STEP)) === PARTS_PER_STEP) await turn()
+  while ((await table.clear([partRange(epoch, uploadId)], PARTS_PER_STEP)) === 0) await turn()
 }
 
 /** The change that says, behind the parts of an upload, where its record lies; and the one that ends the upload. */

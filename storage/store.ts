@@ -86,8 +86,8 @@ export interface Table {
   /** One page of entries in key order. */
   scan(scan: TableScan): Promise<TableEntry[]>
   /**
-   * Deletes at most `limit` keys of the ranges, one range after the other, and says how many; durable when it resolves. Call it with the
-   * same ranges from step to step: a store may go on where the last step stopped.
+   * Deletes at most `limit` keys of the ranges, one range after the other; durable when it resolves, with how many of the ranges,
+   * from the first, have none left. To be called again with the others, until there are none: a store may go on where it stopped.
    */
   clear(ranges: readonly TableRange[], limit: number): Promise<number>
 }

@@ -7,6 +7,7 @@ import { LIMITS } from '../../protocol/index.ts'
 import type { Table, TableChange, TableEntry, TableRange, TableScan } from '../store.ts'
 import { DeletedRanges } from './deleted-ranges.ts'
 import { GatheredReads } from './gathered-reads.ts'
+import { keysWithin } from './keys-within.ts'
 import type { LevelHandle } from './level-handle.ts'
 import { WriteQueue, type WriteState } from './write-queue.ts'
 
@@ -60,20 +61,13 @@ export class LevelTable implements Table {
 
   async clear(ranges: readonly TableRange[], limit: number): Promise<number> {
     return this.#queue.run(async () => {
-      const changes: TableChange[] = []
-      let cleared: TableRange | undefined
-      for (const range of ranges) {
-        if (changes.length === limit) break
-        const keys = await this.#db.keys(this.#notYetCleared(range), limit - changes.length)
-        const end = keys.at(-1)
-        if (end === undefined) continue
-        for (const key of keys) changes.push({ key, value: null })
-        cleared = { gte: range.gte.slice(), lt: end }
-      }
-      if (cleared === undefined) return 0
-      await this.#write(changes)
-      this.#cleared = cleared
-      return changes.length
+      const { keys, within, done } = await keysWithin(ranges, limit, (range, most) =>
+        this.#db.keys(this.#notYetCleared(range), most),
+      )
+      if (within === undefined) return done
+      await this.#write(keys.map((key) => ({ key, value: null })))
+      this.#cleared = { gte: within.gte.slice(), lt: within.lt }
+      return done
     })
   }
 

@@ -184,12 +184,13 @@ class MemoryTable implements Table {
 
   async clear(ranges: readonly TableRange[], limit: number): Promise<number> {
     this.#whileOpen()
-    let cleared = 0
-    for (const range of ranges) {
-      const found = this.#disk.table.range(range, false, limit - cleared)
+    let room = limit
+    for (const [done, range] of ranges.entries()) {
+      const found = this.#disk.table.range(range, false, room)
       for (const { key } of found) this.#disk.table.delete(key)
-      cleared += found.length
+      room -= found.length
+      if (room === 0) return done
     }
-    return cleared
+    return ranges.length
   }
 }
