@@ -94,18 +94,23 @@ export function admit(context: Context, attachment: Attachment, producerEpoch: n
   const { topic, producerId } = attachment
   context.shard.log.check()
   if (topic.ended !== null) throw topic.ended
-  if (producerId === null) {
-    throw new LitetopicError(
-      'BAD_REQUEST',
-      `this attachment of topic ${topic.name} may not write: it named no producer`,
-    )
-  }
-  const verdict = judgeSequence(topic.state, producerId, producerEpoch, sequence, context.clock.wallMs())
+  const verdict =
+    producerId === null
+      ? withoutProducer(attachment)
+      : judgeSequence(topic.state, producerId, producerEpoch, sequence, context.clock.wallMs())
   if (verdict.kind === 'next') {
     if (topic.state.closed) throw new LitetopicError('CLOSED', `topic ${topic.name} is closed`)
     attachment.checkFence()
   }
   return verdict
+}
+
+/** No sequence is kept of it, in the broker's own slot. */
+const ANONYMOUS: Verdict = { kind: 'next', slot: -1, begin: false }
+
+function withoutProducer({ topic, anonymous }: Attachment): Verdict {
+  if (anonymous) return ANONYMOUS
+  throw new LitetopicError('BAD_REQUEST', `this attachment of topic ${topic.name} may not write: it named no producer`)
 }
 
 /** Writes down the producer if the verdict says so; to be called right before its sequence is used. */
@@ -148,7 +153,8 @@ async function storeAfterLookup(
   beginProducer(context, attachment, entry.producerEpoch, verdict)
   const { shard, clock } = context
   const item = new RepeatItem(attachment, entry.producerEpoch, entry.sequence, offset)
-  shard.advance(topic.state, verdict.slot, entry.sequence, offset, clock.wallMs(), item)
+  if (attachment.anonymous) shard.log.afterCommit(item)
+  else shard.advance(topic.state, verdict.slot, entry.sequence, offset, clock.wallMs(), item)
 }
 
 function store(

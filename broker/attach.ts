@@ -29,6 +29,11 @@ import { Attachment, type Topic } from './topic.ts'
 
 export type AttachReply = ReplyOf<typeof UP.attach>
 
+export interface AttachRequest extends AttachOptions {
+  /** May append without a producer: what is sent twice is stored twice. It opens no stream. */
+  readonly anonymous?: boolean
+}
+
 /** Who attaches: told of the attachment and then of the reply, or that it is refused, also in between. */
 export interface Attaching {
   attached(attachment: Attachment): void
@@ -53,7 +58,7 @@ export class Attachments {
    * comes when a creation is durable. Refuses with BAD_CURSOR, OFFSET_BEYOND_END, DIVERGED, BAD_NAME, BAD_REQUEST, NOT_FOUND, GONE,
    * RECREATED or LIMIT_EXCEEDED.
    */
-  attach(client: Client, handle: number, name: string, options: AttachOptions, attaching: Attaching): void {
+  attach(client: Client, handle: number, name: string, options: AttachRequest, attaching: Attaching): void {
     let policy: TopicPolicy | null
     try {
       checkOptions(name, options)
@@ -107,7 +112,7 @@ export class Attachments {
     admitAttachment(this.context.scopes.of(client, topic))
   }
 
-  private add(topic: Topic, client: Client, handle: number, options: AttachOptions): Attachment {
+  private add(topic: Topic, client: Client, handle: number, options: AttachRequest): Attachment {
     const { context } = this
     const observe = options.observe === true
     const producerId = observe ? null : (options.producer ?? null)
@@ -115,7 +120,8 @@ export class Attachments {
     // One that attaches again names the fence it had, and gets no other.
     if (options.exclusive === true && options.fence === undefined) takeFence(context, topic, producerId ?? '')
     const fence = options.fence ?? topic.state.fence
-    const attachment = new Attachment(client, handle, topic, { producerId, observe, fence, scopes })
+    const anonymous = !observe && producerId === null && options.anonymous === true
+    const attachment = new Attachment(client, handle, topic, { producerId, anonymous, observe, fence, scopes })
     enter(scopes, 'attachments')
     topic.add(attachment, context.clock.monotonicMs())
     this.count++

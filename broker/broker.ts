@@ -14,11 +14,11 @@ import { type Durability, MemoryDisk, openLevelStore, openMemoryStore, type Stor
 import { type Clock, systemClock } from './clock.ts'
 import { Control } from './control.ts'
 import { Core, type CoreStats } from './core.ts'
+import { HttpServer } from './http/server.ts'
 import { checkMaxMessageBytes, type LimitOptions, limitTable, type PrefixLimits } from './limits.ts'
 import { policyTable } from './policy.ts'
 import { Recovery } from './recovery.ts'
 import { Hub, type Transport } from './ws/hub.ts'
-import { WebSocketTransport } from './ws/server.ts'
 
 /** Linger and retention; see PROTOCOL.md, Limits. Retention is in whole chunks; null or absent is without bound. */
 export interface PolicyOptions {
@@ -59,7 +59,7 @@ export interface BrokerOptions {
    * closed. One that is given ready is not written again after a failed write.
    */
   readonly store?: Store | (() => Promise<Store>)
-  /** Where connections come from, instead of a WebSocket server at host and port. */
+  /** Where connections come from, instead of a server at host and port; there is no HTTP then. */
   readonly transport?: Transport
   /** Told, in one line, of what an operator should know. */
   readonly log?: (line: string) => void
@@ -114,6 +114,10 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
   const limits = limitTable(options.limits ?? {}, options.policies ?? {})
   const maxMessageBytes = checkMaxMessageBytes(options.maxMessageBytes)
   const policies = policyTable(options.lingerMs ?? LIMITS.lingerMs, options.policies ?? {})
+  const relieved = (): void => {
+    hub.relieve()
+    http?.relieve()
+  }
   const coreOn = async (opened: Store): Promise<Core> => {
     const broken = (error: LitetopicError): void => {
       log(brokenLine(opened.location, error, reopen !== null))
@@ -126,7 +130,7 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
       policies,
       limits,
       maxMessageBytes,
-      relieved: () => hub.relieve(),
+      relieved,
       broken,
     })
     return made
@@ -139,34 +143,49 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
       reclaimed += next === null ? (core?.stats().reclaimed ?? 0) : 0
       hub.use(next)
       core = next
+      if (next === null) http?.sendAway()
       next?.start()
     },
   })
   /** By the cores before the present one. */
   let reclaimed = 0
   let core: Core | null = await coreOn(store)
-  const hub = new Hub({ core, clock, version: packageVersion(), frameBytes: limits.frameBytes })
+  const version = packageVersion()
+  const { frameBytes } = limits
+  const hub = new Hub({ core, clock, version, frameBytes })
   const host = options.host ?? DEFAULT_HOST
-  const transport = options.transport ?? new WebSocketTransport(host, checkPort(options.port), limits.frameBytes)
-  const port = await hub.open(transport)
+  const listening = { host, port: checkPort(options.port), frameBytes, core: () => core, clock }
+  const http = options.transport === undefined ? new HttpServer({ ...listening, maxMessageBytes, version }) : null
+  const port = await hub.open(options.transport ?? (http as HttpServer))
   core.start()
   const control = await openControl(store, options, () => core)
-  let closed: Promise<void> | null = null
-  const close = async (): Promise<void> => {
-    await control?.close()
-    await recovery.stop()
-    await Promise.all([core?.stop(), hub.close()])
-    await core?.close()
-  }
-  return {
-    url: `ws://${host.includes(':') ? `[${host}]` : host}:${port}${WEBSOCKET_PATH}`,
-    host,
-    port,
-    dataDir: store.location === 'memory' ? null : store.location,
+  return brokerAt(host, port, store.location, {
     stats() {
       const stats = core?.stats() ?? NO_CORE
       return { ...stats, connections: hub.connections, reclaimed: reclaimed + stats.reclaimed }
     },
+    async close() {
+      await control?.close()
+      await recovery.stop()
+      await Promise.all([core?.stop(), hub.close()])
+      await core?.close()
+    },
+  })
+}
+
+function brokerAt(
+  host: string,
+  port: number,
+  location: string,
+  { stats, close }: Pick<Broker, 'stats' | 'close'>,
+): Broker {
+  let closed: Promise<void> | null = null
+  return {
+    url: `ws://${host.includes(':') ? `[${host}]` : host}:${port}${WEBSOCKET_PATH}`,
+    host,
+    port,
+    dataDir: location === 'memory' ? null : location,
+    stats,
     close() {
       closed ??= close()
       return closed

@@ -41,7 +41,8 @@ export interface Client {
   begun(bytes: number): void
   /** It waits no more. */
   ended(bytes: number): void
-  ack(handle: number, producerEpoch: number, sequence: number, base: number): void
+  /** `repeat`: it was stored before. */
+  ack(handle: number, producerEpoch: number, sequence: number, base: number, repeat: boolean): void
   refuse(handle: number, producerEpoch: number, sequence: number, error: LitetopicError): void
   /** Sends the batch in `bytes[from, to)`, which it copies at once. */
   deliver(subscription: number, flags: number, bytes: Uint8Array, from: number, to: number): void

@@ -39,7 +39,7 @@ export class AppendItem implements CommitItem {
     const { topic, attachment } = this
     topic.state.committedTo = this.next
     if (attachment !== null && !attachment.detached) {
-      attachment.client.ack(attachment.handle, this.producerEpoch, this.sequence, this.base)
+      attachment.client.ack(attachment.handle, this.producerEpoch, this.sequence, this.base, false)
     }
     const { subscriptions, crowd } = topic
     if (crowd !== null) {
@@ -74,7 +74,7 @@ export class RepeatItem implements CommitItem {
 
   committed(): void {
     const { client, handle, detached } = this.attachment
-    if (!detached) client.ack(handle, this.producerEpoch, this.sequence, Math.max(this.base, 0))
+    if (!detached) client.ack(handle, this.producerEpoch, this.sequence, Math.max(this.base, 0), true)
   }
 
   failed(error: LitetopicError): void {

@@ -5,7 +5,6 @@
 
 import {
   type AppendEntry,
-  type AttachOptions,
   checkId,
   checkPrefix,
   checkTopicName,
@@ -20,7 +19,7 @@ import {
 import { findStream } from '../storage/index.ts'
 import { admitSubscription, enter } from './admission.ts'
 import { append } from './append.ts'
-import { type Attaching, Attachments } from './attach.ts'
+import { type Attaching, Attachments, type AttachRequest } from './attach.ts'
 import type { Client } from './client.ts'
 import { CallbackItem } from './committer.ts'
 import { allCommitted, type Context, policyOf, whenTrue } from './context.ts'
@@ -30,6 +29,7 @@ import { type Fetched, Fetches, type FetchRequest } from './fetch.ts'
 import { missing, recreated } from './outcomes.ts'
 import { policyInfo, storedPolicy } from './policy.ts'
 import { positionOf } from './positions.ts'
+import { type ReadReply, type ReadRequest, read } from './read.ts'
 import type { Reclaimer } from './reclaim.ts'
 import { type ResumeRequest, resume } from './resume.ts'
 import { streamInfo } from './stream-state.ts'
@@ -61,7 +61,7 @@ export class Operations {
   }
 
   /** Attaches the client to a topic, and creates it if it may; see `Attachments.attach`. */
-  attach(client: Client, handle: number, name: string, options: AttachOptions, attaching: Attaching): void {
+  attach(client: Client, handle: number, name: string, options: AttachRequest, attaching: Attaching): void {
     this.attached.attach(client, handle, name, options, attaching)
   }
 
@@ -157,6 +157,11 @@ export class Operations {
       const { firstOffset, committedTo } = topic.state
       return { subscription, reply: { next: position, firstOffset, nextOffset: committedTo } }
     })
+  }
+
+  /** What there is now, from a position on, up to a number of bytes. */
+  async read(attachment: Attachment, request: ReadRequest): Promise<ReadReply> {
+    return using(usable(attachment.topic), (topic) => read(this.context, topic, request))
   }
 
   /** Begins an upload or goes on with it. `uploadBegun` is to be called behind the reply. */

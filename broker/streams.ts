@@ -30,6 +30,7 @@ export function openStream(context: Context, attachment: Attachment, request: Op
   return inTurn(attachment.topic, async (resolve, reject) => {
     const { topic } = attachment
     const { streamId, producerEpoch, sequence } = request
+    if (attachment.anonymous) throw new LitetopicError('BAD_REQUEST', 'who opens a stream names its producer')
     const found = findStream(context.shard.store.table, topic.state, streamId)
     const stream = found instanceof Promise ? await found : found
     // Its connection may be gone meanwhile, and would never be told to be gone as that of a writer.

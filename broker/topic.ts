@@ -30,8 +30,10 @@ export class Attachment {
   readonly client: Client
   readonly handle: number
   readonly topic: Topic
-  /** Null on an attachment that may not write. */
+  /** Null on an attachment that may not write, or is anonymous. */
   readonly producerId: string | null
+  /** Appends without a producer. */
+  readonly anonymous: boolean
   /** Does not hold the topic. */
   readonly observe: boolean
   /** The topic's fence that it writes under: once the topic's is another one, it may write no more. */
@@ -50,12 +52,19 @@ export class Attachment {
     client: Client,
     handle: number,
     topic: Topic,
-    facts: { producerId: string | null; observe: boolean; fence: number; scopes: readonly Scope[] },
+    facts: {
+      producerId: string | null
+      anonymous?: boolean
+      observe: boolean
+      fence: number
+      scopes: readonly Scope[]
+    },
   ) {
     this.client = client
     this.handle = handle
     this.topic = topic
     this.producerId = facts.producerId
+    this.anonymous = facts.anonymous ?? false
     this.observe = facts.observe
     this.fence = facts.fence
     this.scopes = facts.scopes

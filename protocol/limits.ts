@@ -128,6 +128,13 @@ export const LIMITS = {
   pingMs: 30_000,
   /** Between opening a connection and its hello. */
   helloMs: 10_000,
+  /** HTTP: the headers of a request, and its request line; how long they may take to come. */
+  httpHeaderBytes: 16 * KiB,
+  httpHeaderMs: 30_000,
+  /** HTTP: the body of a request that is taken into memory; content of large messages is not. */
+  httpBodyBytes: MiB,
+  /** HTTP: how long a connection is kept that has no request under way. */
+  httpKeepAliveMs: 75_000,
   /** A broker that stops: how long what is under way may take to be answered, and then sockets to be closed. */
   stopMs: 5_000,
   stopSocketMs: 1_000,

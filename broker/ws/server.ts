@@ -1,31 +1,20 @@
-/** The listening socket: the transport of WebSockets, and a plain answer to whoever comes without one. */
+/** WebSockets that HTTP requests are upgraded to, on the listener of http/server.ts. */
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { IncomingMessage } from 'node:http'
+import type { Socket as NetSocket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { WebSocketServer } from 'ws'
-import { LitetopicError, SUBPROTOCOL, WEBSOCKET_PATH } from '../../protocol/index.ts'
-import type { Transport } from './hub.ts'
+import { SUBPROTOCOL, WEBSOCKET_PATH } from '../../protocol/index.ts'
 import type { Socket } from './socket.ts'
 import { StreamedSocket } from './streamed-socket.ts'
 
-/**
- * Connections that wait to be accepted: those of a crowd that comes back at once. Beyond it the system drops them, and they try again
- * after a second or more. The system's own bound (on Linux `net.core.somaxconn`) holds below it.
- */
-const BACKLOG = 16_384
-
-export class WebSocketTransport implements Transport {
-  private readonly host: string
-  private readonly port: number
-  private readonly http: Server
+export class Upgrades {
   private readonly sockets: WebSocketServer
 
   /** `frameBytes`: the largest message that is let in. */
-  constructor(host: string, port: number, frameBytes: number) {
-    this.host = host
-    this.port = port
-    this.http = createServer(answerPlainly)
+  constructor(frameBytes: number) {
     this.sockets = new WebSocketServer({
-      server: this.http,
+      noServer: true,
       path: WEBSOCKET_PATH,
       // Twice the limit: what lies between gets a typed error, what is beyond is cut off by ws.
       maxPayload: frameBytes * 2,
@@ -34,42 +23,15 @@ export class WebSocketTransport implements Transport {
     })
   }
 
-  listen(accept: (socket: Socket) => void): Promise<number> {
-    const { host, port } = this
-    this.sockets.on('connection', (socket, request) => {
-      accept(new StreamedSocket(socket, request.socket))
-    })
-    return new Promise((resolve, reject) => {
-      this.sockets.on('error', (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)))
-      this.http.listen({ port, host, backlog: BACKLOG }, () => {
-        const address = this.http.address()
-        resolve(typeof address === 'object' && address !== null ? address.port : port)
-      })
+  /** Hands over the WebSocket that the request asks for; or refuses it, with 400 where there is none. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, accept: (socket: Socket) => void): void {
+    this.sockets.handleUpgrade(request, socket, head, (upgraded) => {
+      accept(new StreamedSocket(upgraded, request.socket as NetSocket))
     })
   }
 
-  close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.http.close(() => resolve()))
+  /** Hands over no more. */
+  close(): void {
     this.sockets.close()
-    // Those that have become WebSockets are not the HTTP server's any more; these have nothing to wait for.
-    this.http.closeAllConnections()
-    return closed
   }
-}
-
-function listenError(error: NodeJS.ErrnoException, host: string, port: number): Error {
-  if (error.code === 'EADDRINUSE') {
-    return new LitetopicError(
-      'PORT_IN_USE',
-      `${host}:${port} is taken: stop what listens there, or choose another port`,
-      { host, port },
-      error,
-    )
-  }
-  return new LitetopicError('BAD_REQUEST', `cannot listen on ${host}:${port}: ${error.code}`, { host, port }, error)
-}
-
-function answerPlainly(_request: IncomingMessage, response: ServerResponse): void {
-  response.writeHead(426, { 'content-type': 'text/plain; charset=utf-8', upgrade: 'websocket' })
-  response.end(`This is litetopic. Connect with a WebSocket to ${WEBSOCKET_PATH}.\n`)
 }

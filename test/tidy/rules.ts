@@ -28,6 +28,7 @@ export const PACKAGES: Readonly<Record<string, readonly RegExp[]>> = {
   msgpackr: [/^protocol\//],
   '@noble/hashes': [/^client\/hash-browser\.ts$/],
   commander: [/^broker\/cli\//],
+  fastify: [/^broker\/http\//],
   ws: [/^broker\/ws\//, /^client\/websocket[^/]*\.ts$/],
 }
 

@@ -1,0 +1,216 @@
+/**
+ * One HTTP request as a client of the broker: the verbs as promises, and what is delivered handed to a reading. It attaches
+ * to one topic at most, and is detached when the request ends, however it ends: a request IS an attachment while it runs.
+ */
+
+import {
+  type FromInfo,
+  invariant,
+  LIMITS,
+  LitetopicError,
+  type PolicyInfo,
+  type ReplyOf,
+  type UP,
+} from '../../protocol/index.ts'
+import type { AttachReply, AttachRequest } from '../attach.ts'
+import type { Fetched, FetchRequest } from '../fetch.ts'
+import type { ReadReply, ReadRequest } from '../read.ts'
+import type { ResumeRequest } from '../resume.ts'
+import type { OpenRequest } from '../streams.ts'
+import type { Attachment } from '../topic.ts'
+import type { TrimRequest } from '../trim.ts'
+import type { PartFrame } from '../upload.ts'
+import type { UploadRequest } from '../uploads.ts'
+import { type Appended, CallerLink, type Reading } from './caller-link.ts'
+
+export type { Appended, CallerOwner, Outlet, Reading } from './caller-link.ts'
+
+export interface AppendRequest {
+  /** How many records there are. */
+  readonly count: number
+  /** Of the producer that the attachment named; an anonymous one leaves them out. */
+  readonly producerEpoch?: number
+  readonly sequence?: number
+  /** Fence of the stream that the records are of, if they are tokens or its end. */
+  readonly fence?: number
+}
+
+/** A request has one attachment. */
+const HANDLE = 0
+
+export class Caller extends CallerLink {
+  private subscriptions = 0
+  /** Of the appends of an anonymous one, to tell their answers apart. */
+  private sequence = 0
+
+  /**
+   * Attaches to a topic, once, and waits for nothing: verbs that follow wait as far as they must, and are refused if it is. See
+   * `attach` for the options and errors. Throws STORE_UNAVAILABLE.
+   */
+  begin(name: string, options: AttachRequest): void {
+    invariant(!this.hasBegun, 'a caller attaches once')
+    this.hasBegun = true
+    if (this.over === null) this.operations.attach(this, HANDLE, name, options, this)
+  }
+
+  /**
+   * Attaches to a topic, and creates it unless `create` is false. To append it names a producer or is `anonymous`; `observe` only
+   * looks, and does not hold the topic. Rejects with BAD_NAME, BAD_REQUEST, NOT_FOUND, GONE, RECREATED, DIVERGED, LIMIT_EXCEEDED.
+   */
+  async attach(name: string, options: AttachRequest): Promise<AttachReply> {
+    this.begin(name, options)
+    return this.whenAttached()
+  }
+
+  /** The reply to the attach that was begun, when what it says is durable. */
+  whenAttached(): Promise<AttachReply> {
+    return new Promise((resolve, reject) => {
+      if (this.attachReply !== null) resolve(this.attachReply)
+      else if (this.over !== null) reject(this.over)
+      else {
+        this.repliers ??= []
+        this.repliers.push({ resolve, reject })
+      }
+    })
+  }
+
+  /**
+   * Appends encoded records, all or none, which must not change until it resolves: when they are durable. Waits while the disk does
+   * not keep up. Rejects with LIMIT_EXCEEDED, BAD_FRAME, BAD_VALUE, BAD_REQUEST, CLOSED, FENCED, SEQUENCE_GAP, PRODUCER_*, STREAM_*,
+   * RATE_LIMITED, STORE_UNAVAILABLE, or what its attach was refused with.
+   */
+  append(records: Uint8Array, { count, producerEpoch, sequence, fence = -1 }: AppendRequest): Promise<Appended> {
+    return new Promise((resolve, reject) => {
+      checkBounds(records.length, count)
+      const pending = { producerEpoch: producerEpoch ?? 0, sequence: sequence ?? this.sequence++, resolve, reject }
+      const entry = { ...pending, handle: HANDLE, fence, count, from: 0, to: records.length }
+      this.appends.push(pending)
+      const refused = (error: LitetopicError): void => {
+        this.take(entry.producerEpoch, entry.sequence)?.reject(error)
+      }
+      const append = (attachment: Attachment): void => this.operations.append(attachment, entry, records)
+      if (!this.owner.overloaded) this.whenUsable(append, refused)
+      else this.owner.whenRelieved(() => this.whenUsable(append, refused))
+    })
+  }
+
+  openStream(request: OpenRequest): Promise<ReplyOf<typeof UP.openStream>> {
+    return this.on((attachment) => this.operations.openStream(attachment, request))
+  }
+
+  /** Stops a stream, or with null all that are open. */
+  stop(streamId: string | null, reason: string | null): Promise<ReplyOf<typeof UP.stop>> {
+    return this.on((attachment) => this.operations.stop(attachment, streamId, reason))
+  }
+
+  stream(streamId: string): Promise<ReplyOf<typeof UP.stream>> {
+    return this.on((attachment) => this.operations.stream(attachment, streamId))
+  }
+
+  trim(request: TrimRequest): Promise<ReplyOf<typeof UP.trim>> {
+    return this.on((attachment) => this.operations.trim(attachment, request))
+  }
+
+  /** Changes what is given of the topic's own policy, and tells what holds. */
+  policy(change: PolicyInfo): Promise<ReplyOf<typeof UP.policy>> {
+    return this.on((attachment) => this.operations.policy(attachment, change))
+  }
+
+  resume(request: ResumeRequest): Promise<ReplyOf<typeof UP.resume>> {
+    return this.on((attachment) => this.operations.resume(attachment, request))
+  }
+
+  checkpoints(options: { before?: number; limit?: number }): Promise<ReplyOf<typeof UP.checkpoints>> {
+    return this.on((attachment) => this.operations.checkpoints(attachment, options))
+  }
+
+  context(options: {
+    name?: string
+    asOf?: number
+    after?: string
+    limit?: number
+  }): Promise<ReplyOf<typeof UP.context>> {
+    return this.on((attachment) => this.operations.contextEntries(attachment, options))
+  }
+
+  /** What there is now, from a position on. */
+  read(request: ReadRequest): Promise<ReadReply> {
+    return this.on((attachment) => this.operations.read(attachment, request))
+  }
+
+  /** Reads on for as long as there is more: deliveries begin with `start`. The bound is the outlet: it takes what it can. */
+  async subscribe(
+    from: FromInfo,
+    options: { raw?: boolean },
+    reading: Reading,
+  ): Promise<ReplyOf<typeof UP.subscribe> & { start(): void; close(): void }> {
+    const id = this.subscriptions++
+    this.readings ??= new Map()
+    const { readings } = this
+    readings.set(id, { reading, subscription: null })
+    try {
+      const given = { raw: options.raw, creditBytes: 0 }
+      const { subscription, reply } = await this.on((at) => this.operations.subscribe(at, id, from, given))
+      // It may have been ended while its position was looked for.
+      if (readings.has(id)) readings.set(id, { reading, subscription })
+      else subscription.close(null)
+      subscription.onClose = () => readings.delete(id)
+      const start = (): void => subscription.grant(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY)
+      return { ...reply, start, close: () => subscription.close(null) }
+    } catch (error) {
+      readings.delete(id)
+      throw error
+    }
+  }
+
+  /** Begins an upload or goes on with it; `onGrant` is told how many parts may be sent. */
+  async upload(request: UploadRequest): Promise<ReplyOf<typeof UP.upload>> {
+    const reply = await this.on((attachment) => this.operations.upload(attachment, request))
+    if (this.attachment !== null) this.operations.uploadBegun(this.attachment, request.uploadId)
+    return reply
+  }
+
+  /** One part that was granted, whose bytes are copied at once; resolves when it is durable. */
+  part(part: PartFrame): Promise<ReplyOf<typeof UP.part>> {
+    return this.on((attachment) => this.operations.part(attachment, part))
+  }
+
+  abandon(uploadId: string): Promise<ReplyOf<typeof UP.abandon>> {
+    return this.on((attachment) => this.operations.abandon(attachment, uploadId))
+  }
+
+  /** A piece of a large message; `taken` is to be called once it is sent, or never will be. */
+  fetch(request: FetchRequest): Promise<Fetched> {
+    return this.on((attachment) => this.operations.fetch(attachment, request))
+  }
+
+  /** Lets go of the topic's fence, if it has it, and detaches. Resolves when that is durable. */
+  leave(): Promise<ReplyOf<typeof UP.detach>> {
+    return this.on((attachment) => this.operations.leave(attachment))
+  }
+
+  describe(name: string): Promise<ReplyOf<typeof UP.describe>> {
+    return this.told(this.operations.describe(name))
+  }
+
+  list(prefix: string, options: { after?: string; limit?: number }): Promise<ReplyOf<typeof UP.list>> {
+    return this.told(this.operations.list(prefix, options))
+  }
+
+  /** Deletes a topic; with an epoch, only that incarnation. */
+  delete(name: string, epoch: number | null): Promise<ReplyOf<typeof UP.delete>> {
+    return this.told(this.operations.delete(name, epoch))
+  }
+}
+
+function checkBounds(size: number, count: number): void {
+  for (const [limit, value] of [
+    ['appendBytes', size],
+    ['appendRecords', count],
+  ] as const) {
+    const bound = LIMITS[limit]
+    if (value <= bound) continue
+    const details = { limit, value, bound }
+    throw new LitetopicError('LIMIT_EXCEEDED', `an append of ${value} exceeds ${limit} (${bound})`, details)
+  }
+}

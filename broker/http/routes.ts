@@ -1,0 +1,24 @@
+/** Every route of the HTTP face, a plugin for each part of it. A part is added here, and nowhere else. */
+
+import type { Face } from './face.ts'
+import type { App } from './fastify.ts'
+import { sessionRoutes } from './sessions/sessions.ts'
+
+/** Adds its routes to the app, which is its own: hooks and parsers of it are no other part's. */
+export type Routes = (app: App, face: Face) => void
+
+export const ROUTES: readonly Routes[] = [
+  // Sessions: listing, describing, creating, deleting.
+  sessionRoutes,
+  // Records, context, checkpoints.
+
+  // Token streams.
+
+  // Event streams.
+
+  // Content of large messages.
+
+  // Durable Streams.
+
+  // Subscriptions of Durable Streams.
+]

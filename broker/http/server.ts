@@ -1,0 +1,154 @@
+/**
+ * The one listening socket: HTTP by the routes, WebSockets by upgrade. It hands connections over as a transport does, and takes
+ * itself down in order: what is new is refused, what is under way is answered, what would stay open is ended.
+ */
+
+import type { Server } from 'node:http'
+import { LIMITS, LitetopicError, WEBSOCKET_PATH } from '../../protocol/index.ts'
+import type { Transport } from '../ws/hub.ts'
+import { Upgrades } from '../ws/server.ts'
+import type { Socket } from '../ws/socket.ts'
+import { Face, type FaceOptions } from './face.ts'
+import { type App, createApp, type Reply, type Request } from './fastify.ts'
+import { MethodTable } from './methods.ts'
+import { PROBLEM_TYPE, problemOf, requestError, requestStatus, retryAfter } from './problem.ts'
+import { newRequestIds } from './request-id.ts'
+import { ROUTES } from './routes.ts'
+
+/**
+ * Connections that wait to be accepted: those of a crowd that comes back at once. Beyond it the system drops them, and they try again
+ * after a second or more. The system's own bound (on Linux `net.core.somaxconn`) holds below it.
+ */
+const BACKLOG = 16_384
+
+export interface HttpOptions extends FaceOptions {
+  readonly host: string
+  readonly port: number
+  /** The largest WebSocket message that is let in. */
+  readonly frameBytes: number
+}
+
+export class HttpServer implements Transport {
+  private readonly options: HttpOptions
+  private readonly face: Face
+  private readonly app: App
+  private readonly http: Server
+  private readonly upgrades: Upgrades
+
+  constructor(options: HttpOptions) {
+    this.options = options
+    this.face = new Face(options)
+    this.upgrades = new Upgrades(options.frameBytes)
+    const { app, http } = createApp(
+      (error, request, reply) => answerProblem(error, request, reply),
+      (response) => this.face.begun(response),
+      newRequestIds(),
+    )
+    this.app = app
+    this.http = http
+    addRoutes(app, this.face)
+  }
+
+  async listen(accept: (socket: Socket) => void): Promise<number> {
+    const { host, port } = this.options
+    await this.app.ready()
+    this.http.on('upgrade', (request, socket, head) => this.upgrades.upgrade(request, socket, head, accept))
+    return new Promise((resolve, reject) => {
+      this.http.on('error', (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)))
+      this.http.listen({ port, host, backlog: BACKLOG }, () => {
+        const address = this.http.address()
+        resolve(typeof address === 'object' && address !== null ? address.port : port)
+      })
+    })
+  }
+
+  /** Takes at most `stopMs` for requests under way. Resolves when the connections that it handed over are closed, too. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.http.close(() => resolve()))
+    this.upgrades.close()
+    const error = new LitetopicError('SHUTTING_DOWN', 'the broker is stopping: come back in a moment')
+    await new Promise<void>((resolve) => {
+      const cancel = this.options.clock.after(LIMITS.stopMs, resolve)
+      void this.face.stop(error).then(() => {
+        cancel()
+        resolve()
+      })
+    })
+    // Those that have become WebSockets are not the HTTP server's any more.
+    this.http.closeAllConnections()
+    await this.app.close()
+    await closed
+  }
+
+  /** Publishers that were paused may go on, if the disk keeps up again. */
+  relieve(): void {
+    this.face.relieve()
+  }
+
+  /** The core is no more. */
+  sendAway(): void {
+    this.face.sendAway()
+  }
+}
+
+function addRoutes(app: App, face: Face): void {
+  const methods = new MethodTable()
+  app.addHook('onRoute', (route) => methods.add(route))
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.header('x-request-id', request.id)
+    if (face.stopping === null) done()
+    else done(face.stopping)
+  })
+  app.setErrorHandler(answerProblem)
+  app.setNotFoundHandler((request, reply) => {
+    const allowed = methods.of(request.url)
+    if (allowed.length === 0) {
+      if (request.url === '/') return greet(reply)
+      throw new LitetopicError('NOT_FOUND', `there is nothing at this path: see ${ABOUT}`)
+    }
+    reply.header('allow', allowed.join(', '))
+    const error = new LitetopicError('BAD_REQUEST', `this path takes ${allowed.join(', ')}, not ${request.method}`)
+    sendProblem(error, request, reply, 405)
+  })
+  for (const routes of ROUTES) {
+    app.register((own, _options, done) => {
+      routes(own, face)
+      done()
+    })
+  }
+}
+
+const ABOUT = 'broker/http/HTTP.md'
+
+function greet(reply: Reply): void {
+  const text = `This is litetopic. Connect with a WebSocket to ${WEBSOCKET_PATH}, or see ${ABOUT} for plain HTTP.\n`
+  reply.code(426).header('upgrade', 'websocket').type('text/plain; charset=utf-8').send(text)
+}
+
+function answerProblem(error: unknown, request: Request, reply: Reply): void {
+  sendProblem(requestError(error), request, reply, requestStatus(error))
+}
+
+function sendProblem(error: LitetopicError, request: Request, reply: Reply, status?: number): void {
+  const problem = problemOf(error, request.id, status)
+  const seconds = retryAfter(error)
+  if (seconds !== null) reply.header('retry-after', seconds)
+  // As bytes, to which Fastify adds no charset: the type has none.
+  reply
+    .header('x-request-id', request.id)
+    .code(problem.status)
+    .type(PROBLEM_TYPE)
+    .send(Buffer.from(JSON.stringify(problem)))
+}
+
+function listenError(error: NodeJS.ErrnoException, host: string, port: number): Error {
+  if (error.code === 'EADDRINUSE') {
+    return new LitetopicError(
+      'PORT_IN_USE',
+      `${host}:${port} is taken: stop what listens there, or choose another port`,
+      { host, port },
+      error,
+    )
+  }
+  return new LitetopicError('BAD_REQUEST', `cannot listen on ${host}:${port}: ${error.code}`, { host, port }, error)
+}

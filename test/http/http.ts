@@ -1,0 +1,68 @@
+/** A broker of a test, asked by HTTP as anyone would: real sockets, Node's fetch, no client of ours. */
+
+import { expect } from 'vitest'
+import type { BrokerOptions } from '../../broker/index.ts'
+import type { ErrorCode } from '../../protocol/index.ts'
+import { TestBroker } from '../broker/brokers.ts'
+
+/** The members of a problem document. */
+export interface ProblemDocument {
+  readonly type: string
+  readonly title: string
+  readonly status: number
+  readonly detail: string
+  readonly instance: string
+  readonly code: ErrorCode
+  readonly retry: boolean
+  readonly details: Readonly<Record<string, unknown>>
+}
+
+export class HttpBroker {
+  readonly test: TestBroker
+  /** `http://host:port`, no slash at its end. */
+  readonly base: string
+
+  constructor(test: TestBroker) {
+    this.test = test
+    this.base = `http://${test.broker.host}:${test.broker.port}`
+  }
+
+  /** On a virtual clock, in memory unless the options say otherwise; closed behind the test. */
+  static async start(options: BrokerOptions = {}): Promise<HttpBroker> {
+    return new HttpBroker(await TestBroker.start(options))
+  }
+
+  fetch(path: string, init: RequestInit = {}): Promise<Response> {
+    return fetch(`${this.base}${path}`, init)
+  }
+
+  /** The answer as JSON; fails the test on any other status. */
+  async json<T = unknown>(path: string, init: RequestInit = {}, status = 200): Promise<T> {
+    const response = await this.fetch(path, init)
+    const text = await response.text()
+    expect(`${response.status} ${response.status === status ? '' : text}`).toBe(`${status} `)
+    return JSON.parse(text) as T
+  }
+
+  /** The problem that the request is answered with; fails the test if it is none. */
+  async problem(path: string, init: RequestInit = {}): Promise<ProblemDocument> {
+    return problemOf(await this.fetch(path, init))
+  }
+}
+
+/** The problem document of a response, which must be one, and whole. */
+export async function problemOf(response: Response): Promise<ProblemDocument> {
+  expect(response.headers.get('content-type')).toBe('application/problem+json')
+  const problem = (await response.json()) as ProblemDocument
+  expect(problem).toEqual({
+    type: `/problems/${problem.code}`,
+    title: expect.any(String),
+    status: response.status,
+    detail: expect.any(String),
+    instance: response.headers.get('x-request-id'),
+    code: expect.any(String),
+    retry: expect.any(Boolean),
+    details: expect.any(Object),
+  })
+  return problem
+}
