@@ -6,6 +6,7 @@
 import {
   type AttachOptions,
   asLitetopicError,
+  checkContentType,
   checkId,
   checkTopicName,
   formatCursor,
@@ -14,7 +15,7 @@ import {
   type ReplyOf,
   type UP,
 } from '../protocol/index.ts'
-import type { ProducerState, TopicPolicy } from '../storage/index.ts'
+import type { ProducerState, TopicExtra, TopicPolicy } from '../storage/index.ts'
 import { admitAttachment, admitTopic, enter, forgetTurns, leave } from './admission.ts'
 import type { Client } from './client.ts'
 import type { CommitItem } from './commit-item.ts'
@@ -103,7 +104,7 @@ export class Attachments {
     const bounds = scopes.of(client, name)
     admitAttachment(bounds)
     admitTopic(bounds)
-    return registry.add(shard.create(name, clock.wallMs(), policy, null, client.principal ?? null))
+    return registry.add(shard.create(name, clock.wallMs(), policy, null, topicExtra(client, options)))
   }
 
   private admit(client: Client, topic: Topic, { epoch, cursor }: AttachOptions): void {
@@ -192,6 +193,7 @@ class Answer implements CommitItem {
     const { attachment, context, producer } = this
     const { state } = attachment.topic
     const { incarnation } = context.shard
+    const contentType = state.extra?.contentType
     this.attaching.answered({
       epoch: state.epoch,
       created: this.created,
@@ -201,6 +203,7 @@ class Answer implements CommitItem {
       cursor: formatCursor({ incarnation, epoch: state.epoch, next: state.committedTo }),
       lingerMs: lingerInfo(policyOf(context, attachment.topic)),
       producer: producer === null ? null : { producerEpoch: producer.epoch, sequence: producer.sequence },
+      ...(contentType !== undefined && { contentType }),
     })
   }
 
@@ -224,9 +227,16 @@ class Answer implements CommitItem {
   }
 }
 
+/** What the client gives a topic that it creates. */
+function topicExtra({ principal }: Client, { contentType }: AttachOptions): TopicExtra | null {
+  if (principal === undefined && contentType === undefined) return null
+  return { ...(principal !== undefined && { principal }), ...(contentType !== undefined && { contentType }) }
+}
+
 /** Throws BAD_NAME or BAD_REQUEST. */
-function checkOptions(name: string, { producer, exclusive, observe }: AttachOptions): void {
+function checkOptions(name: string, { producer, exclusive, observe, contentType }: AttachOptions): void {
   checkTopicName(name)
+  if (contentType !== undefined) checkContentType(contentType)
   if (producer !== undefined) checkId(producer, 'producer id')
   if (exclusive === true && (producer === undefined || observe === true)) {
     throw new LitetopicError('BAD_REQUEST', `to take topic ${name} for itself, an attachment must be able to write`)

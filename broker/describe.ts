@@ -22,6 +22,7 @@ function summary(context: Context, state: TopicState, isResident: boolean): Topi
   const policy = effectivePolicy(context.policies, state.name, state.policy)
   const attached = (topic?.holders ?? 0) > 0
   const kept = policy.lingerMs === Number.POSITIVE_INFINITY
+  const contentType = state.extra?.contentType
   return {
     name: state.name,
     epoch: state.epoch,
@@ -33,6 +34,7 @@ function summary(context: Context, state: TopicState, isResident: boolean): Topi
     lingerMs: lingerInfo(policy),
     hold: attached ? 'attached' : kept ? 'kept' : 'lingering',
     residency: isResident ? 'resident' : 'dormant',
+    ...(contentType !== undefined && { contentType }),
   }
 }
 

@@ -69,6 +69,7 @@ const epoch = uint()
 const sequence = uint()
 const duration = uint()
 const dataTag = literal('text', 'json', 'bytes')
+const contentType = text(LIMITS.contentTypeBytes)
 const lingerMs = either(duration, literal('forever'))
 
 const retention = { maxBytes: nullable(uint()), maxRecords: nullable(uint()), maxAgeMs: nullable(duration) }
@@ -93,6 +94,8 @@ const attachOptions = object(
     producer: text(64),
     /** Policy of the topic if this attach creates it. */
     policy,
+    /** What its data is, if this attach creates it. */
+    contentType,
   },
 )
 
@@ -203,6 +206,7 @@ const topicInfo = object(
     exclusive: bool,
     reclaimAtMs: nullable(uint()),
     policy,
+    contentType,
   },
 )
 const outcome = literal('continued', 'trimmed', 'recreated', 'gone', 'diverged')
@@ -222,7 +226,7 @@ export const REPLIES = {
       producer: nullable(producer),
     },
     /** The topic's fence that this handle writes under. */
-    { fence: uint() },
+    { fence: uint(), contentType },
   ),
   [UP.detach]: object({}),
   /** `fence` is null when the stream was not opened because it has ended or is live elsewhere (mode join). */

@@ -9,6 +9,8 @@ const MiB = 1024 * 1024
 export const LIMITS = {
   /** A topic name, a record id, a stream id, a part, a context or checkpoint name, in UTF-8. */
   nameBytes: 255,
+  /** What a topic says that its data is: a media type, with its parameters. */
+  contentTypeBytes: 255,
   /** One WebSocket message, which holds one or more frames. Checked before anything is decoded. */
   messageBytes: 4 * MiB,
   /** The least that an operator may set in its place: an append, or a part of a large message, and its frame. */

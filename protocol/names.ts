@@ -4,6 +4,7 @@ import { LitetopicError } from './errors.ts'
 import { LIMITS } from './limits.ts'
 
 const TOPIC_NAME = /^[A-Za-z0-9._~:@-]+(?:\/[A-Za-z0-9._~:@-]+)*$/
+const CONTENT_TYPE = /^[!-~](?:[ -~]*[!-~])?$/
 
 /** True for 1–255 bytes of segments of `[A-Za-z0-9._~:@-]` joined by `/`, none of them `.` or `..`. */
 export function isTopicName(name: string): boolean {
@@ -40,6 +41,15 @@ export function checkPrefix(prefix: string): string {
   const bare = prefix.endsWith('/') ? prefix.slice(0, -1) : prefix
   if (prefix === '' || isTopicName(bare)) return bare
   throw new LitetopicError('BAD_NAME', `${JSON.stringify(prefix.slice(0, 80))} is not a prefix of topic names`)
+}
+
+/** Returns the media type: 1–255 printable ASCII characters; else throws BAD_REQUEST. */
+export function checkContentType(contentType: string): string {
+  if (contentType.length <= LIMITS.contentTypeBytes && CONTENT_TYPE.test(contentType)) return contentType
+  throw new LitetopicError(
+    'BAD_REQUEST',
+    `${JSON.stringify(contentType.slice(0, 80))} is no content type: use 1–${LIMITS.contentTypeBytes} printable ASCII characters`,
+  )
 }
 
 /** Does the prefix cover the name, in whole segments? `support` covers `support` and `support/x`, never `support2`. */

@@ -23,7 +23,7 @@ import {
 } from './operations.ts'
 import { SLAB_BYTES, type Slabs } from './slabs.ts'
 import type { Journal } from './store.ts'
-import { EPOCHS_PER_COMMIT, type TopicState, topicExtra } from './topic-state.ts'
+import { EPOCHS_PER_COMMIT, type TopicState } from './topic-state.ts'
 
 /** Entries handed to the store at once. */
 const ENTRIES_PER_APPEND = 4
@@ -273,7 +273,9 @@ export class CommitLog<Item> {
   }
 
   private introduce(state: TopicState): void {
-    this.put('introduce', pack([state.epoch, state.name, topicExtra(state)]))
+    const { epoch, name, principal } = state
+    // The rest of its extra is in its head, or in its creation.
+    this.put('introduce', pack([epoch, name, principal === null ? null : { principal }]))
     const gathering = this.gathering
     invariant(gathering !== null, 'an entry is gathering')
     gathering.operations++

@@ -21,14 +21,7 @@ import { headKey } from './keys.ts'
 import type { TopicExtra, TopicPolicy } from './operations.ts'
 import { SEAL_BYTES, unseal } from './seal.ts'
 import { EMPTY, extended } from './short-list.ts'
-import {
-  countsOf,
-  type ProducerState,
-  type StreamState,
-  type TableCounts,
-  TopicState,
-  topicExtra,
-} from './topic-state.ts'
+import { countsOf, type ProducerState, type StreamState, type TableCounts, TopicState } from './topic-state.ts'
 
 export const HEAD_FORMAT = 2
 /** Flags of a head: three of the topic, then which of the parts behind the numbers there are. */
@@ -183,10 +176,9 @@ export function streamOf(packed: unknown): StreamState {
   return { streamId, state: state as StreamState['state'], openOffset, fence, lastOffset, detail, writerSlot }
 }
 
-function headExtra(state: TopicState): HeadExtra | null {
-  const extra = topicExtra(state)
-  if (state.branches === null) return extra
-  return { ...extra, branches: state.branches.map(({ incarnation, next }) => [incarnation, next]) }
+function headExtra({ extra, branches }: TopicState): HeadExtra | null {
+  if (branches === null) return extra
+  return { ...extra, branches: branches.map(({ incarnation, next }) => [incarnation, next]) }
 }
 
 /** Bases are counted back from the end: those of a stream that runs take a byte each. */
@@ -271,7 +263,8 @@ function readCounts(reader: ByteReader, state: TopicState): void {
 function readMore(reader: ByteReader, state: TopicState): void {
   const [policy, extra] = unpack(reader.view(reader.varint())) as More
   state.policy = policy
-  state.principal = extra?.principal ?? null
-  if (extra?.branches === undefined) return
-  state.branches = extra.branches.map(([incarnation, next]) => ({ incarnation, next }))
+  if (extra === null) return
+  const { branches, ...own } = extra
+  if (Object.keys(own).length > 0) state.extra = own
+  if (branches !== undefined) state.branches = branches.map(([incarnation, next]) => ({ incarnation, next }))
 }

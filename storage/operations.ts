@@ -40,17 +40,19 @@ export interface TopicPolicy {
   readonly maxAgeMs?: number | null
 }
 
-/** What a topic has from its creation on, if it has anything; room for more. */
+/** What few topics have; room for more. A topic with nothing of it has none. */
 export interface TopicExtra {
+  /** Who created it, once access is configured. */
   readonly principal?: string
+  /** What its data is, as a media type, where who created it said so. */
+  readonly contentType?: string
 }
 
 /** The operations that are not appends, as msgpack arrays. */
 export interface OperationBody {
-  /** Room is kept for a content type, a fork's parent and the like in `extra`. */
   create: [epoch: number, name: string, createdMs: number, policy: TopicPolicy | null, extra: TopicExtra | null]
   /** Names a topic in the journal again, so that its operations can be replayed without the entry that created it. */
-  introduce: [epoch: number, name: string, extra: TopicExtra | null]
+  introduce: [epoch: number, name: string, extra: Pick<TopicExtra, 'principal'> | null]
   /** A producer takes a slot, or begins a new producer epoch in it. */
   producer: [epoch: number, slot: number, id: string, producerEpoch: number, timeMs: number]
   /** A sequence was used without a record. */

@@ -175,7 +175,7 @@ function applyOperation(
 ): TopicState | null {
   if (operation.type === OPERATION.create) {
     const [epoch, name, createdMs, policy, extra] = operation.body as OperationBody['create']
-    return new TopicState(name, epoch, createdMs, policy, extra?.principal ?? null)
+    return new TopicState(name, epoch, createdMs, policy, extra)
   }
   if (state === null) return null
   switch (operation.type) {

@@ -1,11 +1,10 @@
 /**
- * A shard: the topics of one store. It turns a store's journal and table into topics that can be loaded, appended to,
- * read, listed and deleted. The broker keeps the states it uses; the shard keeps none but those with work left.
+ * A shard: the topics of one store. It turns a store's journal and table into topics that can be loaded, changed (see
+ * `TopicChanges`), read and listed. The broker keeps the states it uses; the shard keeps none but those with work left.
  */
 
-import { asLitetopicError, LIMITS, LitetopicError } from '../protocol/index.ts'
-import { applyAppend, applyEffects, applyFence, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
-import { CommitLog, type ShardAppend } from './commit-log.ts'
+import { asLitetopicError, LitetopicError } from '../protocol/index.ts'
+import { CommitLog } from './commit-log.ts'
 import { Flusher } from './flusher.ts'
 import { Garbage, needsClearing } from './garbage.ts'
 import { isLazy } from './graves.ts'
@@ -13,7 +12,6 @@ import { chunkRange } from './keys.ts'
 import { type LazyPlace, LazyState } from './lazy-state.ts'
 import { listTopics, type OpenStreams, openStreamTopics } from './listing.ts'
 import { type Loaded, Loader } from './loader.ts'
-import type { TopicPolicy } from './operations.ts'
 import { Parts } from './parts.ts'
 import { replay } from './recovery.ts'
 import { unseal } from './seal.ts'
@@ -23,7 +21,8 @@ import type { Store, TableEntry } from './store.ts'
 import { closeInfo, openInfo, type StoreInfo } from './store-info.ts'
 import { firstOffsetOf, readMemory } from './tail.ts'
 import { DueTimers } from './timers.ts'
-import { EPOCHS_PER_COMMIT, TopicState, topicExtra } from './topic-state.ts'
+import { TopicChanges } from './topic-changes.ts'
+import { EPOCHS_PER_COMMIT, type TopicState } from './topic-state.ts'
 import { Usage } from './usage.ts'
 import { countPrefixes } from './usage-count.ts'
 import { watchWrites } from './watched-store.ts'
@@ -31,13 +30,13 @@ import { watchWrites } from './watched-store.ts'
 /** More commits than a power cut can take from a journal that is not synced: those of hours. */
 const COMMITS_LOST = 2 ** 26
 
-export class Shard<Item> {
+export class Shard<Item> extends TopicChanges<Item> {
   readonly store: Store
   readonly log: CommitLog<Item>
   readonly timers: DueTimers
   readonly parts: Parts
   private readonly slabs: Slabs
-  private readonly flusher: Flusher
+  protected readonly flusher: Flusher
   private readonly garbage: Garbage
   private readonly loader: Loader
   private info: StoreInfo
@@ -48,6 +47,7 @@ export class Shard<Item> {
   private closing = false
 
   private constructor(store: Store, info: StoreInfo, usage: Usage, slabs: Slabs, listener: ShardListener<Item>) {
+    super()
     const watched = watchWrites(store, (error) => this.fail(error))
     this.store = watched
     this.info = info
@@ -162,22 +162,6 @@ export class Shard<Item> {
     return all
   }
 
-  /** A new topic, in memory and in the commit that gathers now. The caller has made sure that the name is free. */
-  create(
-    name: string,
-    createdMs: number,
-    policy: TopicPolicy | null,
-    item: Item | null,
-    principal: string | null = null,
-  ): TopicState {
-    this.log.check()
-    const epoch = this.log.nextEpoch()
-    const state = new TopicState(name, epoch, createdMs, policy, principal)
-    this.log.write(state, 'create', [epoch, name, createdMs, policy, topicExtra(state)], item)
-    this.usage.change(state, 1, 0)
-    return state
-  }
-
   /** Is the creation of the topic durable? Until then a crash may undo it, and another topic get its epoch. */
   isCreated(state: TopicState): boolean {
     return this.createdIn(state) <= this.log.durable
@@ -188,69 +172,10 @@ export class Shard<Item> {
     return Math.floor(epoch / EPOCHS_PER_COMMIT)
   }
 
-  /** Appends records at the topic's next offset and returns the position of their batch in memory. */
-  append(state: TopicState, append: ShardAppend<Item>): number {
-    const { log } = this
-    const { nextOffset: base, bytes } = state
-    const position = log.append(state, append)
-    applyAppend(state, append.slot, append.sequence, base, append.count, append.timeMs, position, log.batchBytes)
-    if (append.effects) applyEffects(state, append.source, append.from, append.to, base, append.slot)
-    this.usage.change(state, 0, state.bytes - bytes)
-    if (state.tailBytes - state.flushingBytes >= LIMITS.chunkBytes) this.flusher.hurry(state)
-    return position
-  }
-
-  /** Gives a producer a slot, or a new producer epoch in it. */
-  setProducer(state: TopicState, slot: number, id: string, producerEpoch: number, timeMs: number): void {
-    this.log.write(state, 'producer', [state.epoch, slot, id, producerEpoch, timeMs], null)
-    applyProducer(state, slot, id, producerEpoch, timeMs)
-  }
-
-  /** Uses a sequence without a record. `base` is what a repeat is answered with, or -1. */
-  advance(state: TopicState, slot: number, sequence: number, base: number, timeMs: number, item: Item): void {
-    this.log.write(state, 'advance', [state.epoch, slot, sequence, base, timeMs], item)
-    applySequence(state, slot, sequence, base, timeMs)
-  }
-
-  setPolicy(state: TopicState, policy: TopicPolicy, item: Item): void {
-    this.log.write(state, 'policy', [state.epoch, policy], item)
-    applyPolicy(state, policy)
-  }
-
-  /** Gives the topic's fence to a producer, or, with null, takes it from the one that has it. */
-  setFence(state: TopicState, fence: number, holder: string | null, item: Item): void {
-    this.log.write(state, 'fence', [state.epoch, fence, holder], item)
-    applyFence(state, fence, holder)
-  }
-
-  /** Makes `firstOffset` the first one kept. `slot` is -1 for the broker's own retention. */
-  trim(
-    state: TopicState,
-    slot: number,
-    sequence: number,
-    firstOffset: number,
-    freedBytes: number,
-    timeMs: number,
-    item: Item,
-  ): void {
-    this.log.write(state, 'trim', [state.epoch, slot, sequence, firstOffset, freedBytes, timeMs], item)
-    const { bytes } = state
-    applyTrim(state, firstOffset, freedBytes)
-    this.usage.change(state, 0, state.bytes - bytes)
-    if (slot >= 0) applySequence(state, slot, sequence, firstOffset, timeMs)
-  }
-
   /** Frees what trims made superfluous, as soon as they are durable. */
   collectTrimmed(state: TopicState): void {
     this.garbage.trim(state)
     void this.garbage.collect()
-  }
-
-  delete(state: TopicState, item: Item): void {
-    this.log.write(state, 'delete', [state.epoch, state.name, state.bytes], item)
-    state.deleted = true
-    this.usage.change(state, -1, -state.bytes)
-    this.flusher.addGrave(state)
   }
 
   /** Committed batches from the one that holds `from` on; null when they must be read from the table. */

@@ -82,8 +82,8 @@ export interface TableCounts {
 export class TopicState {
   readonly name: string
   readonly epoch: number
-  /** Who created it, once access is configured. */
-  principal: string | null
+  /** What few topics have. */
+  extra: TopicExtra | null
   createdMs: number
   lastAppendMs: number
   firstOffset = 0
@@ -142,14 +142,19 @@ export class TopicState {
     epoch: number,
     createdMs: number,
     policy: TopicPolicy | null,
-    principal: string | null = null,
+    extra: TopicExtra | null = null,
   ) {
-    this.principal = principal
+    this.extra = extra
     this.name = name
     this.epoch = epoch
     this.createdMs = createdMs
     this.lastAppendMs = createdMs
     this.policy = policy
+  }
+
+  /** Who created it, once access is configured. */
+  get principal(): string | null {
+    return this.extra?.principal ?? null
   }
 }
 
@@ -161,9 +166,4 @@ export function countsOf(state: TopicState): TableCounts {
 /** The topic keeps so many bytes more, or less. */
 export function changeBytes(state: TopicState, by: number): void {
   state.bytes += by
-}
-
-/** What of it a creation, an introduction and a head carry beside the rest. */
-export function topicExtra({ principal }: TopicState): TopicExtra | null {
-  return principal === null ? null : { principal }
 }

@@ -173,7 +173,7 @@ class Salvage {
 
   /** Writes the topic with its records before `soundTo`, and what these records have done. */
   private async cut(state: TopicState, soundTo: number, end: number | null): Promise<Salvaged> {
-    const next = new TopicState(state.name, state.epoch, state.createdMs, state.policy, state.principal)
+    const next = new TopicState(state.name, state.epoch, state.createdMs, state.policy, state.extra)
     next.firstOffset = next.clearedTo = state.firstOffset
     next.lastAppendMs = state.lastAppendMs
     next.fence = state.fence

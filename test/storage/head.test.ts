@@ -37,7 +37,9 @@ const topic = fc.record({
   producers: fc.option(fc.array(fc.option(producer), { minLength: 1, maxLength: LIMITS.producersPerTopic })),
   streams: fc.array(stream, { maxLength: 5 }),
   holder: fc.option(id),
-  principal: fc.option(id),
+  extra: fc.option(
+    fc.constantFrom({ principal: 'me' }, { contentType: 'text/plain' }, { principal: 'me', contentType: 'a/b' }),
+  ),
   policy: fc.option(fc.record({ lingerMs: number })),
   branches: fc.option(fc.array(fc.record({ incarnation: id, next: number }), { minLength: 1, maxLength: 8 })),
   inline: fc.option(fc.uint8Array({ minLength: 1, maxLength: LIMITS.inlineTailBytes })),
@@ -47,7 +49,7 @@ test('every state is the same when it is read back', () => {
   fc.assert(
     fc.property(topic, (given) => {
       const [created, append, due, first, cleared, chunked, next, bytes, fence, commit, operations] = given.numbers
-      const state = new TopicState('t', given.epoch, created as number, given.policy, given.principal)
+      const state = new TopicState('t', given.epoch, created as number, given.policy, given.extra)
       Object.assign(state, {
         lastAppendMs: append,
         dueMs: due,

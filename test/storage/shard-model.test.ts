@@ -121,7 +121,7 @@ class Player {
       expect(this.model().has(name), `${name} is lost`).toBe(false)
       if (step.do !== 'create') return
       const principal = [null, 'u1', 'u2'][++this.count % 3] as string | null
-      const created = this.rig.shard.create(name, TIME_MS, null, this.item(), principal)
+      const created = this.rig.shard.create(name, TIME_MS, null, this.item(), principal === null ? null : { principal })
       this.held.set(name, created)
       this.note(name, { do: 'create', epoch: created.epoch, principal })
       return

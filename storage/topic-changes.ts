@@ -1,0 +1,94 @@
+/**
+ * What can be done to a topic. Each change goes into the commit that gathers now and into the state in memory at once; replaying
+ * the journal does the same to the state again, by the same functions.
+ */
+
+import { LIMITS } from '../protocol/index.ts'
+import { applyAppend, applyEffects, applyFence, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
+import type { CommitLog, ShardAppend } from './commit-log.ts'
+import type { Flusher } from './flusher.ts'
+import type { TopicExtra, TopicPolicy } from './operations.ts'
+import { TopicState } from './topic-state.ts'
+import type { Usage } from './usage.ts'
+
+export abstract class TopicChanges<Item> {
+  abstract readonly log: CommitLog<Item>
+  /** What there is of topics and bytes. */
+  abstract readonly usage: Usage
+  protected abstract readonly flusher: Flusher
+
+  /** A new topic, in memory and in the commit that gathers now. The caller has made sure that the name is free. */
+  create(
+    name: string,
+    createdMs: number,
+    policy: TopicPolicy | null,
+    item: Item | null,
+    extra: TopicExtra | null = null,
+  ): TopicState {
+    this.log.check()
+    const epoch = this.log.nextEpoch()
+    const state = new TopicState(name, epoch, createdMs, policy, extra)
+    this.log.write(state, 'create', [epoch, name, createdMs, policy, extra], item)
+    this.usage.change(state, 1, 0)
+    return state
+  }
+
+  /** Appends records at the topic's next offset and returns the position of their batch in memory. */
+  append(state: TopicState, append: ShardAppend<Item>): number {
+    const { log } = this
+    const { nextOffset: base, bytes } = state
+    const position = log.append(state, append)
+    applyAppend(state, append.slot, append.sequence, base, append.count, append.timeMs, position, log.batchBytes)
+    if (append.effects) applyEffects(state, append.source, append.from, append.to, base, append.slot)
+    this.usage.change(state, 0, state.bytes - bytes)
+    if (state.tailBytes - state.flushingBytes >= LIMITS.chunkBytes) this.flusher.hurry(state)
+    return position
+  }
+
+  /** Gives a producer a slot, or a new producer epoch in it. */
+  setProducer(state: TopicState, slot: number, id: string, producerEpoch: number, timeMs: number): void {
+    this.log.write(state, 'producer', [state.epoch, slot, id, producerEpoch, timeMs], null)
+    applyProducer(state, slot, id, producerEpoch, timeMs)
+  }
+
+  /** Uses a sequence without a record. `base` is what a repeat is answered with, or -1. */
+  advance(state: TopicState, slot: number, sequence: number, base: number, timeMs: number, item: Item): void {
+    this.log.write(state, 'advance', [state.epoch, slot, sequence, base, timeMs], item)
+    applySequence(state, slot, sequence, base, timeMs)
+  }
+
+  setPolicy(state: TopicState, policy: TopicPolicy, item: Item): void {
+    this.log.write(state, 'policy', [state.epoch, policy], item)
+    applyPolicy(state, policy)
+  }
+
+  /** Gives the topic's fence to a producer, or, with null, takes it from the one that has it. */
+  setFence(state: TopicState, fence: number, holder: string | null, item: Item): void {
+    this.log.write(state, 'fence', [state.epoch, fence, holder], item)
+    applyFence(state, fence, holder)
+  }
+
+  /** Makes `firstOffset` the first one kept. `slot` is -1 for the broker's own retention. */
+  trim(
+    state: TopicState,
+    slot: number,
+    sequence: number,
+    firstOffset: number,
+    freedBytes: number,
+    timeMs: number,
+    item: Item,
+  ): void {
+    this.log.write(state, 'trim', [state.epoch, slot, sequence, firstOffset, freedBytes, timeMs], item)
+    const { bytes } = state
+    applyTrim(state, firstOffset, freedBytes)
+    this.usage.change(state, 0, state.bytes - bytes)
+    if (slot >= 0) applySequence(state, slot, sequence, firstOffset, timeMs)
+  }
+
+  delete(state: TopicState, item: Item): void {
+    this.log.write(state, 'delete', [state.epoch, state.name, state.bytes], item)
+    state.deleted = true
+    this.usage.change(state, -1, -state.bytes)
+    this.flusher.addGrave(state)
+  }
+}
