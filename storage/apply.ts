@@ -5,7 +5,7 @@
 
 import { LIMITS, LitetopicError } from '../protocol/index.ts'
 import { addEffects } from './effects.ts'
-import type { TopicPolicy } from './operations.ts'
+import type { TopicExtra, TopicPolicy } from './operations.ts'
 import { EMPTY, extended } from './short-list.ts'
 import { changeBytes, type ProducerState, type TopicState } from './topic-state.ts'
 
@@ -83,6 +83,15 @@ export function applyFence(state: TopicState, fence: number, holder: string | nu
   if (fence < state.fence) broken(`the fence of ${state.name} only rises`)
   state.fence = fence
   state.fenceHolder = holder
+}
+
+export function applyClose(state: TopicState, slot: number, sequence: number, base: number, timeMs: number): void {
+  state.closed = true
+  if (slot >= 0) applySequence(state, slot, sequence, base, timeMs)
+}
+
+export function applyExtra(state: TopicState, change: TopicExtra): void {
+  state.extra = { ...state.extra, ...change }
 }
 
 /** The text costs something: it is only made when it is needed. */

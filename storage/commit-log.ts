@@ -31,6 +31,9 @@ const ENTRIES_PER_APPEND = 4
 /** More than an operation, and an introduction before it, need beside records, principal or body. */
 const OPERATION_OVERHEAD_BYTES = 1024
 
+/** Operations that may belong together; more than there are. */
+const TOGETHER = 8
+
 /** More than a creation needs. */
 const CREATE_BYTES = 3 * OPERATION_OVERHEAD_BYTES
 
@@ -178,6 +181,11 @@ export class CommitLog<Item> {
       state.introduced = true
       this.mark(state)
     }
+  }
+
+  /** Has the next few operations, with so many bytes of records, ids and principals in all, go into the same commit. */
+  reserve(bytes: number): void {
+    this.begin(null, bytes + TOGETHER * OPERATION_OVERHEAD_BYTES)
   }
 
   /** Reserves the epoch of a topic that is about to be created by the next `write`. */

@@ -126,7 +126,7 @@ function decodePayload(name: string, payload: Uint8Array): { state: TopicState; 
   state.flushedTo = state.nextOffset = state.committedTo = reader.varint()
   state.bytes = reader.varint()
   state.fence = reader.varint()
-  state.closed = (flags & FLAG.closed) !== 0
+  state.closed = state.closeCommitted = (flags & FLAG.closed) !== 0
   state.tableUsed = (flags & FLAG.tableUsed) !== 0
   state.openStreamsStored = (flags & FLAG.openStreams) !== 0
   state.headStored = true

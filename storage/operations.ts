@@ -26,6 +26,8 @@ export const OPERATION = {
   policy: 7,
   delete: 8,
   fence: 9,
+  close: 10,
+  extra: 11,
 } as const
 export type OperationType = (typeof OPERATION)[keyof typeof OPERATION]
 
@@ -46,6 +48,8 @@ export interface TopicExtra {
   readonly principal?: string
   /** What its data is, as a media type, where who created it said so. */
   readonly contentType?: string
+  /** The newest sequence text that an append to it named; see PROTOCOL.md, Closing. */
+  readonly streamSeq?: string
 }
 
 /** The operations that are not appends, as msgpack arrays. */
@@ -63,6 +67,10 @@ export interface OperationBody {
   delete: [epoch: number, name: string, freedBytes: number]
   /** An exclusive session has taken the topic, or, with no holder, let go of it. */
   fence: [epoch: number, fence: number, holder: string | null]
+  /** The topic takes no more records. `slot` is -1 where no sequence was used, or another operation used it. */
+  close: [epoch: number, slot: number, sequence: number, base: number, timeMs: number]
+  /** What changes of the topic's extra. */
+  extra: [epoch: number, change: TopicExtra]
 }
 
 export function writeEntryHeader(slab: Buffer, from: number, to: number, number: number, operations: number): void {
@@ -103,7 +111,7 @@ export interface FoundOperation {
 export function readOperation(reader: ByteReader): FoundOperation {
   const type = reader.u8()
   if (type === OPERATION.append) return readAppend(reader)
-  if (type === 0 || type > OPERATION.fence) throw unknown(`operation type ${type}`)
+  if (type === 0 || type > OPERATION.extra) throw unknown(`operation type ${type}`)
   const body = unpack(reader.view(reader.varint()))
   if (!Array.isArray(body) || typeof body[0] !== 'number') {
     throw new LitetopicError('STORE_CORRUPT', `an operation of type ${type} that is not a list`)

@@ -4,7 +4,17 @@
  */
 
 import { ByteReader, invariant, LIMITS, LitetopicError } from '../protocol/index.ts'
-import { applyAppend, applyEffects, applyFence, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
+import {
+  applyAppend,
+  applyClose,
+  applyEffects,
+  applyExtra,
+  applyFence,
+  applyPolicy,
+  applyProducer,
+  applySequence,
+  applyTrim,
+} from './apply.ts'
 import { type AsOf, decodeHead } from './head.ts'
 import { headKey } from './keys.ts'
 import { OperationNotes } from './operation-notes.ts'
@@ -157,6 +167,7 @@ export async function loadUnloaded(table: Table, slabs: Slabs, topic: Unloaded):
     suspectCutOffFlush(state)
   }
   state.committedTo = state.nextOffset
+  state.closeCommitted = state.closed
   return state
 }
 
@@ -206,6 +217,14 @@ function applyOperation(
       applyFence(state, fence, holder)
       break
     }
+    case OPERATION.close: {
+      const [, slot, sequence, base, timeMs] = operation.body as OperationBody['close']
+      applyClose(state, slot, sequence, base, timeMs)
+      break
+    }
+    case OPERATION.extra:
+      applyExtra(state, (operation.body as OperationBody['extra'])[1])
+      break
     case OPERATION.delete:
       state.deleted = true
       break

@@ -3,8 +3,18 @@
  * the journal does the same to the state again, by the same functions.
  */
 
-import { LIMITS } from '../protocol/index.ts'
-import { applyAppend, applyEffects, applyFence, applyPolicy, applyProducer, applySequence, applyTrim } from './apply.ts'
+import { invariant, LIMITS } from '../protocol/index.ts'
+import {
+  applyAppend,
+  applyClose,
+  applyEffects,
+  applyExtra,
+  applyFence,
+  applyPolicy,
+  applyProducer,
+  applySequence,
+  applyTrim,
+} from './apply.ts'
 import type { CommitLog, ShardAppend } from './commit-log.ts'
 import type { Flusher } from './flusher.ts'
 import type { TopicExtra, TopicPolicy } from './operations.ts'
@@ -83,6 +93,32 @@ export abstract class TopicChanges<Item> {
     applyTrim(state, firstOffset, freedBytes)
     this.usage.change(state, 0, state.bytes - bytes)
     if (slot >= 0) applySequence(state, slot, sequence, firstOffset, timeMs)
+  }
+
+  /**
+   * Has all changes of topics that `change` makes go into one commit, and thus happen together or not at all. It makes few, with
+   * no more than so many bytes of records, ids and principals.
+   */
+  together(bytes: number, change: () => void): void {
+    this.log.reserve(bytes)
+    const { number } = this.log
+    change()
+    invariant(this.log.number === number, 'changes that belong together are in one commit')
+  }
+
+  /**
+   * The topic takes no more records from here on; not to be called while it has open streams. Uses a sequence of a producer, with `base`
+   * for what a repeat is answered with; none if `slot` is -1.
+   */
+  closeTopic(state: TopicState, slot: number, sequence: number, base: number, timeMs: number, item: Item): void {
+    this.log.write(state, 'close', [state.epoch, slot, sequence, base, timeMs], item)
+    applyClose(state, slot, sequence, base, timeMs)
+  }
+
+  /** Changes what is given of the topic's extra. */
+  setExtra(state: TopicState, change: TopicExtra, item: Item | null): void {
+    this.log.write(state, 'extra', [state.epoch, change], item)
+    applyExtra(state, change)
   }
 
   delete(state: TopicState, item: Item): void {

@@ -95,7 +95,9 @@ export class TopicState {
   bytes = 0
   /** Chunks below this offset, and index entries of their records, have been deleted. */
   clearedTo = 0
+  /** Takes no more records; and is that durable, so that readers may be told? */
   closed = false
+  closeCommitted = false
   policy: TopicPolicy | null
   /** How often an exclusive session has taken the topic: who writes must have attached under this number. */
   fence = 0

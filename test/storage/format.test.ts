@@ -44,7 +44,7 @@ test('every index byte is listed with its name, and every index has its key and 
 })
 
 test('every operation is listed with its type', () => {
-  const listed = rows('Journal entries').filter(([type]) => /^\d$/.test(type ?? '') && type !== '0')
+  const listed = rows('Journal entries').filter(([type]) => /^\d+$/.test(type ?? '') && type !== '0')
   const expected = Object.entries(OPERATION).map(([name, type]) => [`${type}`, name])
   expect([[`${OPERATION.append}`, 'append'], ...listed.map((row) => row.slice(0, 2))]).toEqual(expected)
   expect(section('Journal entries')).toContain(`An append (type ${OPERATION.append})`)

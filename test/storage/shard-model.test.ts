@@ -27,9 +27,9 @@ const ONLY_FIRST: ReadonlySet<number> = new Set([1, 10])
 const SIZES = [10, 300, 5_000, 40_000]
 
 type Step =
-  | { do: 'create' | 'delete' | 'flush' | 'leave' | 'due' | 'policy' | 'take' | 'let go'; topic: number }
+  | { do: 'create' | 'delete' | 'flush' | 'leave' | 'due' | 'policy' | 'extra' | 'take' | 'let go'; topic: number }
   | { do: 'append'; topic: number; kinds: readonly number[]; size: number; producer: number }
-  | { do: 'advance'; topic: number; producer: number }
+  | { do: 'advance' | 'close'; topic: number; producer: number }
   | { do: 'trim'; topic: number; share: number }
   | { do: 'step'; journal: boolean }
   | { do: 'turns'; count: number }
@@ -53,11 +53,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ do: of('advance'), topic, producer }) },
+  { weight: 1, arbitrary: fc.record({ do: of('close'), topic, producer }) },
   { weight: 3, arbitrary: fc.record({ do: of('trim'), topic, share }) },
   {
     weight: 10,
     arbitrary: fc.record({
-      do: fc.constantFrom('delete', 'flush', 'flush', 'leave', 'due', 'policy', 'take', 'let go' as const),
+      do: fc.constantFrom('delete', 'flush', 'flush', 'leave', 'due', 'policy', 'extra', 'take', 'let go' as const),
       topic,
     }),
   },
@@ -120,16 +121,18 @@ class Player {
     if (state === null) {
       expect(this.model().has(name), `${name} is lost`).toBe(false)
       if (step.do !== 'create') return
-      const principal = [null, 'u1', 'u2'][++this.count % 3] as string | null
-      const created = this.rig.shard.create(name, TIME_MS, null, this.item(), principal === null ? null : { principal })
+      const extra = [null, { principal: 'u1' }, { principal: 'u2', contentType: 'a/b' }][++this.count % 3] ?? null
+      const created = this.rig.shard.create(name, TIME_MS, null, this.item(), extra)
       this.held.set(name, created)
-      this.note(name, { do: 'create', epoch: created.epoch, principal })
+      this.note(name, { do: 'create', epoch: created.epoch, extra })
       return
     }
     this.held.set(name, state)
     const { shard } = this.rig
-    if (step.do === 'append') this.append(state, step)
+    if (step.do === 'append' && !state.closed) this.append(state, step)
     if (step.do === 'advance') this.advance(state, step.producer)
+    if (step.do === 'close') this.close(state, step.producer)
+    if (step.do === 'extra') this.setExtra(state)
     if (step.do === 'flush') shard.flush(state)
     if (step.do === 'due') state.dueMs = TIME_MS + ++this.count
     if (step.do === 'leave') this.leave(state)
@@ -202,6 +205,38 @@ class Player {
     const { slot, sequence } = this.sequence(state, producer)
     this.rig.shard.advance(state, slot, sequence, -1, TIME_MS, this.item())
     this.note(state.name, { do: 'advance', slot, sequence, base: -1 })
+  }
+
+  private setExtra(state: TopicState): void {
+    const change = { streamSeq: `${++this.count}` }
+    this.rig.shard.setExtra(state, change, this.item())
+    this.note(state.name, { do: 'extra', change })
+  }
+
+  /** With the end of its open streams, a message and the text of a sequence: all of it, or nothing. */
+  private close(state: TopicState, producer: number): void {
+    if (state.closed) return
+    const { slot, sequence } = this.sequence(state, producer)
+    const base = state.nextOffset
+    const ends = [...(state.openStreams?.keys() ?? [])].map(
+      (streamId): TestRecord => ({ kind: 'stream', state: 'stopped', streamId }),
+    )
+    const records: TestRecord[] = [{ kind: 'message', text: 'x'.repeat(100_000) }, ...ends]
+    const timeMs = TIME_MS + ++this.count
+    this.rig.shard.together(200_000, () => {
+      this.rig.appendNow(state, records, { timeMs }, this.item())
+      this.note(state.name, {
+        do: 'append',
+        bytes: this.rig.shard.log.batchBytes,
+        records,
+        slot: -1,
+        sequence: 0,
+        timeMs,
+      })
+      this.setExtra(state)
+      this.rig.shard.closeTopic(state, slot, sequence, base, timeMs, this.item())
+      this.note(state.name, { do: 'close', slot, sequence, base })
+    })
   }
 
   private trim(state: TopicState, share: number): void {

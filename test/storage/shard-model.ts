@@ -19,7 +19,7 @@ import {
   findStream,
   listCheckpoints,
 } from '../../storage/lookups.ts'
-import type { TopicPolicy } from '../../storage/operations.ts'
+import type { TopicExtra, TopicPolicy } from '../../storage/operations.ts'
 import { recentUpload } from '../../storage/parts.ts'
 import { unseal } from '../../storage/seal.ts'
 import { INDEX } from '../../storage/store.ts'
@@ -27,13 +27,15 @@ import type { TopicState } from '../../storage/topic-state.ts'
 import { type Rig, shown, type TestRecord } from './shard-rig.ts'
 
 export type ModelOperation =
-  | { do: 'create'; epoch: number; principal: string | null }
+  | { do: 'create'; epoch: number; extra: TopicExtra | null }
   | { do: 'append'; bytes: number; records: readonly TestRecord[]; slot: number; sequence: number; timeMs: number }
   | { do: 'producer'; slot: number; id: string; producerEpoch: number }
   | { do: 'advance'; slot: number; sequence: number; base: number }
   | { do: 'trim'; firstOffset: number; freed: number }
   | { do: 'policy'; policy: TopicPolicy }
   | { do: 'fence'; fence: number; holder: string | null }
+  | { do: 'close'; slot: number; sequence: number; base: number }
+  | { do: 'extra'; change: TopicExtra }
   | { do: 'delete' }
 
 export interface ModelEntry {
@@ -55,15 +57,16 @@ export class ModelTopic {
   readonly epoch: number
   readonly records: TestRecord[] = []
   readonly producers: (Producer | undefined)[] = []
-  readonly principal: string | null
+  extra: TopicExtra | null
+  closed = false
   firstOffset = 0
   bytes = 0
   policy: TopicPolicy | null = null
   fence: { fence: number; holder: string | null } = { fence: 0, holder: null }
 
-  constructor(epoch: number, principal: string | null) {
+  constructor(epoch: number, extra: TopicExtra | null) {
     this.epoch = epoch
-    this.principal = principal
+    this.extra = extra
   }
 
   apply(operation: ModelOperation): void {
@@ -82,6 +85,11 @@ export class ModelTopic {
       this.bytes -= operation.freed
     }
     if (operation.do === 'fence') this.fence = { fence: operation.fence, holder: operation.holder }
+    if (operation.do === 'extra') this.extra = { ...this.extra, ...operation.change }
+    if (operation.do === 'close') {
+      this.closed = true
+      if (operation.slot >= 0) this.use(operation.slot, operation.sequence, operation.base)
+    }
     if (operation.do === 'policy') this.policy = { ...this.policy, ...operation.policy }
   }
 
@@ -122,7 +130,7 @@ export function modelOf(entries: readonly ModelEntry[], last: number): Map<strin
   const topics = new Map<string, ModelTopic>()
   for (const { name, commit, operation } of entries) {
     if (commit > last) break
-    if (operation.do === 'create') topics.set(name, new ModelTopic(operation.epoch, operation.principal))
+    if (operation.do === 'create') topics.set(name, new ModelTopic(operation.epoch, operation.extra))
     else if (operation.do === 'delete') topics.delete(name)
     else topics.get(name)?.apply(operation)
   }
@@ -175,10 +183,13 @@ export async function expectStoredUsage(rig: Rig, model: ReadonlyMap<string, Mod
   const expectOf = (key: Buffer, counts: (name: string, topic: ModelTopic) => boolean): void =>
     void expected.set(key.toString('hex'), usageOf(model, counts))
   expectOf(usageKey('total', ''), () => true)
-  for (const [name, { principal }] of model) {
+  for (const [name, { extra }] of model) {
+    const principal = extra?.principal
     const segment = name.split('/')[0] as string
     expectOf(usageKey('segment', segment), covers(segment))
-    if (principal !== null) expectOf(usageKey('principal', principal), (_, topic) => topic.principal === principal)
+    if (principal !== undefined) {
+      expectOf(usageKey('principal', principal), (_, topic) => topic.extra?.principal === principal)
+    }
   }
   for (const [key, usage] of expected) expect([key, found.get(key)]).toEqual([key, usage])
   for (const [key, usage] of found) expect([key, usage]).toEqual([key, expected.get(key) ?? { topics: 0, bytes: 0 }])
@@ -200,7 +211,8 @@ async function expectTopic(rig: Rig, state: TopicState, topic: ModelTopic): Prom
     topic.records.length,
   ])
   expect(state.policy).toEqual(topic.policy)
-  expect([state.bytes, state.principal]).toEqual([topic.bytes, topic.principal])
+  expect([state.bytes, state.closed]).toEqual([topic.bytes, topic.closed])
+  expect(state.extra).toEqual(topic.extra)
   expect({ fence: state.fence, holder: state.fenceHolder }).toEqual(topic.fence)
   expect(producersOf(state)).toEqual(Array.from(topic.producers, (producer) => producer ?? null))
   const kept = topic.records.flatMap((record, i) => (i >= topic.firstOffset ? [shown(i, record)] : []))
