@@ -1,3 +1,5 @@
+/** What `Accept` and entity tags say of a request: RFC 9110, in tables. */
+
 import { describe, expect, it } from 'vitest'
 import { negotiate } from '../../broker/http/accept.ts'
 import { isNotModified, mayChange } from '../../broker/http/etag.ts'

@@ -1,3 +1,5 @@
+/** Records between the bytes of the log and JSON, there and back, and what is refused on the way in. */
+
 import { describe, expect, it } from 'vitest'
 import {
   linesOf,
