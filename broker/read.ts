@@ -23,6 +23,8 @@ export interface ReadReply {
   /** What there is: the first offset kept, and the one behind the last that is durable. */
   readonly firstOffset: number
   readonly nextOffset: number
+  /** Is the topic closed, so that nothing ever comes behind `nextOffset`? */
+  readonly closed: boolean
   /** Batches, contiguous; the first raw one may begin before `position`. The reader's own. */
   readonly batches: readonly Uint8Array[]
 }
@@ -32,7 +34,7 @@ export async function read(context: Context, topic: Topic, request: ReadRequest)
   const position = await positionOf(context, topic, request.from)
   if (topic.ended !== null) throw topic.ended
   const { maxBytes = LIMITS.readBytes, raw = false } = request
-  const { firstOffset, committedTo: nextOffset } = topic.state
+  const { firstOffset, committedTo: nextOffset, closeCommitted: closed } = topic.state
   const end = Math.min(request.to ?? nextOffset, nextOffset)
   const batches: Uint8Array[] = []
   let next = position
@@ -51,7 +53,7 @@ export async function read(context: Context, topic: Topic, request: ReadRequest)
     if (next === before) throw hole(topic, before)
   }
   if (topic.ended !== null) throw topic.ended
-  return { position, next, firstOffset, nextOffset, batches }
+  return { position, next, firstOffset, nextOffset, closed, batches }
 }
 
 function takeRaw(

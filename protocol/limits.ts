@@ -135,6 +135,8 @@ export const LIMITS = {
   httpHeaderMs: 30_000,
   /** HTTP: the body of a request that is taken into memory; content of large messages is not. */
   httpBodyBytes: MiB,
+  /** What one response of a read has at most, but for its last record. */
+  httpPageBytes: 512 * KiB,
   /** HTTP: how long a connection is kept that has no request under way. */
   httpKeepAliveMs: 75_000,
   /** A broker that stops: how long what is under way may take to be answered, and then sockets to be closed. */

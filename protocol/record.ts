@@ -100,6 +100,14 @@ export function writeMessage(out: ByteWriter, data: RecordData, extras?: RecordE
   writeRecord(out, KIND.message, data, extras, 0, undefined)
 }
 
+/** The same, of bytes that are what the tag says: UTF-8, and JSON, are not looked at here. */
+export function writeMessageBytes(out: ByteWriter, tag: DataTag, data: Uint8Array): void {
+  const start = beginBody(out, data.length + 8)
+  out.u8(KIND.message | (TAG[tag] << 3))
+  out.raw(data)
+  endBody(out, start)
+}
+
 export function writeContext(
   out: ByteWriter,
   op: ContextOp,

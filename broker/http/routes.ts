@@ -1,5 +1,6 @@
 /** Every route of the HTTP face, a plugin for each part of it. A part is added here, and nowhere else. */
 
+import { streamRoutes } from './durable-streams/routes.ts'
 import type { Face } from './face.ts'
 import type { App } from './fastify.ts'
 import { sessionRoutes } from './sessions/sessions.ts'
@@ -19,6 +20,7 @@ export const ROUTES: readonly Routes[] = [
   // Content of large messages.
 
   // Durable Streams.
+  streamRoutes,
 
   // Subscriptions of Durable Streams.
 ]

@@ -8,10 +8,10 @@ import { LIMITS, LitetopicError, WEBSOCKET_PATH } from '../../protocol/index.ts'
 import type { Transport } from '../ws/hub.ts'
 import { Upgrades } from '../ws/server.ts'
 import type { Socket } from '../ws/socket.ts'
+import { answerProblem, sendProblem } from './answers.ts'
 import { Face, type FaceOptions } from './face.ts'
-import { type App, createApp, type Reply, type Request } from './fastify.ts'
+import { type App, createApp, type Reply } from './fastify.ts'
 import { MethodTable } from './methods.ts'
-import { PROBLEM_TYPE, problemOf, requestError, requestStatus, retryAfter } from './problem.ts'
 import { newRequestIds } from './request-id.ts'
 import { ROUTES } from './routes.ts'
 
@@ -123,22 +123,6 @@ const ABOUT = 'broker/http/HTTP.md'
 function greet(reply: Reply): void {
   const text = `This is litetopic. Connect with a WebSocket to ${WEBSOCKET_PATH}, or see ${ABOUT} for plain HTTP.\n`
   reply.code(426).header('upgrade', 'websocket').type('text/plain; charset=utf-8').send(text)
-}
-
-function answerProblem(error: unknown, request: Request, reply: Reply): void {
-  sendProblem(requestError(error), request, reply, requestStatus(error))
-}
-
-function sendProblem(error: LitetopicError, request: Request, reply: Reply, status?: number): void {
-  const problem = problemOf(error, request.id, status)
-  const seconds = retryAfter(error)
-  if (seconds !== null) reply.header('retry-after', seconds)
-  // As bytes, to which Fastify adds no charset: the type has none.
-  reply
-    .header('x-request-id', request.id)
-    .code(problem.status)
-    .type(PROBLEM_TYPE)
-    .send(Buffer.from(JSON.stringify(problem)))
 }
 
 function listenError(error: NodeJS.ErrnoException, host: string, port: number): Error {

@@ -1,0 +1,31 @@
+/** Where the Durable Streams protocol asks for another status than the table of problem.ts, or for facts in headers. */
+
+import type { LitetopicError } from '../../../protocol/index.ts'
+
+export interface Refusal {
+  /** Undefined for that of the table. */
+  readonly status: number | undefined
+  readonly headers: Readonly<Record<string, string>>
+}
+
+export function refusalOf({ code, details }: LitetopicError): Refusal {
+  switch (code) {
+    case 'PRODUCER_STALE':
+      return { status: 403, headers: { 'producer-epoch': String(details.producerEpoch) } }
+    case 'PRODUCER_UNKNOWN':
+      return gap(0, details.sequence)
+    case 'SEQUENCE_GAP':
+      // A new epoch of a producer begins with 0: anything else is a mistake, not something lost.
+      if (details.producerEpoch !== undefined) return { status: 400, headers: {} }
+      return gap(details.expected, details.sequence)
+    case 'OFFSET_BEYOND_END':
+      return { status: 400, headers: {} }
+    default:
+      return { status: undefined, headers: {} }
+  }
+}
+
+function gap(expected: unknown, received: unknown): Refusal {
+  const headers = { 'producer-expected-seq': String(expected), 'producer-received-seq': String(received) }
+  return { status: undefined, headers }
+}

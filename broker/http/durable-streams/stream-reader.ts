@@ -1,0 +1,146 @@
+/** One reader of a Durable Streams stream: what it asks for, and pages of what there is. Catch-up and both live modes read with it. */
+
+import { Readable } from 'node:stream'
+import { type FromInfo, LIMITS, LitetopicError } from '../../../protocol/index.ts'
+import type { Caller } from '../caller.ts'
+import type { Face } from '../face.ts'
+import type { Reply, Request } from '../fastify.ts'
+import { topicOf } from '../names.ts'
+import { formatEtag, matchesEtag } from './etag.ts'
+import { largeContent, largeSize } from './large-content.ts'
+import { type Form, formOf, TOPIC_CONTENT_TYPE } from './media-type.ts'
+import { FROM_NOW, FROM_START, formatOffset, parseOffset } from './offsets.ts'
+import { type LargeContent, PageWriter } from './page.ts'
+
+/** What a GET asks for, once it is checked. */
+export interface ReadQuery {
+  /** As it was sent; undefined for none, which is the beginning. */
+  readonly offset: string | undefined
+  readonly live: 'long-poll' | 'sse' | null
+  /** Of an earlier response, for caches. */
+  readonly cursor: string | undefined
+}
+
+/** What there is from a position on. */
+export interface Page {
+  readonly from: number
+  /** Where to read on. */
+  readonly next: number
+  /** Empty for a large message, whose content is fetched while it is sent. */
+  readonly body: Buffer
+  readonly large: LargeContent | null
+  /** Has it no data? */
+  readonly isEmpty: boolean
+  /** There was nothing behind it. */
+  readonly upToDate: boolean
+  /** There never will be: the stream is closed. */
+  readonly closed: boolean
+}
+
+const LIVE_MODES = ['long-poll', 'sse'] as const
+const BEHIND_A_PAGE = 'private, max-age=60, stale-while-revalidate=300'
+const AT_THE_END = 'private, no-cache'
+
+/** Throws BAD_REQUEST or BAD_CURSOR. */
+export function readQuery(request: Request): ReadQuery {
+  const { offset, live, cursor } = request.query as Record<string, string | string[] | undefined>
+  if (Array.isArray(offset) || Array.isArray(live)) {
+    throw new LitetopicError('BAD_REQUEST', 'offset and live may be given once')
+  }
+  if (offset !== undefined && offset !== FROM_START && offset !== FROM_NOW) parseOffset(offset)
+  const mode = LIVE_MODES.find((known) => known === live)
+  if (live !== undefined && mode === undefined) {
+    throw new LitetopicError('BAD_REQUEST', `live is ${LIVE_MODES.join(' or ')}`)
+  }
+  if (mode !== undefined && offset === undefined) {
+    throw new LitetopicError('BAD_REQUEST', `with live=${mode} say which offset to read from: -1, now, or one received`)
+  }
+  return { offset, live: mode ?? null, cursor: Array.isArray(cursor) ? cursor[0] : cursor }
+}
+
+/** One reader of one stream, for as long as its request runs. */
+export class StreamReader {
+  readonly caller: Caller
+  readonly contentType: string
+  readonly form: Form
+  private readonly epoch: number
+
+  private constructor(caller: Caller, epoch: number, contentType: string | undefined) {
+    this.caller = caller
+    this.epoch = epoch
+    this.contentType = contentType ?? TOPIC_CONTENT_TYPE
+    this.form = formOf(this.contentType)
+  }
+
+  /** Holds the topic until the request ends, and resets its time to live. Rejects with NOT_FOUND or GONE. */
+  static async open(face: Face, request: Request, reply: Reply): Promise<StreamReader> {
+    const caller = face.caller(reply)
+    const { epoch, contentType } = await caller.attach(topicOf(request), { create: false })
+    return new StreamReader(caller, epoch, contentType)
+  }
+
+  /** Where an offset of a request is. Throws RECREATED; OFFSET_BEYOND_END and TRIMMED come with the first page. */
+  from(offset: string | undefined): FromInfo {
+    if (offset === undefined || offset === FROM_START) return { start: true }
+    if (offset === FROM_NOW) return { live: true }
+    const { next, epoch } = parseOffset(offset)
+    if (epoch === this.epoch || (next === 0 && epoch === 0)) return { offset: next }
+    throw new LitetopicError('RECREATED', 'the offset is of another stream, which had this name before', {
+      outcome: 'recreated',
+      epoch: this.epoch,
+    })
+  }
+
+  /** What there is from a position on: up to about `httpPageBytes`, or one large message. */
+  async page(from: FromInfo): Promise<Page> {
+    const read = { raw: true, maxBytes: LIMITS.httpPageBytes }
+    let found = await this.caller.read({ ...read, from })
+    const writer = new PageWriter(this.form, found.position, LIMITS.httpPageBytes)
+    for (;;) {
+      for (const batch of found.batches) writer.add(batch, found.nextOffset)
+      const upToDate = writer.next >= found.nextOffset
+      if (upToDate || !writer.isEmpty) {
+        const { next, large, isEmpty } = writer
+        const closed = upToDate && found.closed
+        return { from: found.position, next, body: writer.body(), large, isEmpty, upToDate, closed }
+      }
+      found = await this.caller.read({ ...read, from: { offset: writer.next } })
+    }
+  }
+
+  /** The offset text of a record offset in this stream. */
+  offset(next: number): string {
+    return formatOffset(next, this.epoch)
+  }
+
+  etag({ from, next, closed }: Page): string {
+    return formatEtag(this.epoch, from, next, closed)
+  }
+
+  /** Headers of an answer that ends with the page. */
+  headers({ next, upToDate, closed }: Pick<Page, 'next' | 'upToDate' | 'closed'>): Record<string, string> {
+    return {
+      'stream-next-offset': this.offset(next),
+      ...(upToDate && { 'stream-up-to-date': 'true' }),
+      ...(closed && { 'stream-closed': 'true' }),
+    }
+  }
+
+  /** Answers with a page: 200, or 304 if the client has it. `more` are headers of a live mode. */
+  send(page: Page, request: Request, reply: Reply, more: Record<string, string> = {}): Reply {
+    const etag = this.etag(page)
+    const headers = {
+      ...this.headers(page),
+      etag,
+      'cache-control': page.upToDate ? AT_THE_END : BEHIND_A_PAGE,
+      ...more,
+    }
+    reply.headers(headers)
+    if (matchesEtag(request.headers['if-none-match'], etag)) return reply.code(304).send()
+    reply.type(this.contentType)
+    if (page.large === null) return reply.send(page.body)
+    const size = largeSize(page.large, this.form)
+    if (size !== null) reply.header('content-length', size)
+    return reply.send(Readable.from(largeContent(this.caller, page.large, this.form), { objectMode: false }))
+  }
+}
