@@ -1,0 +1,53 @@
+/**
+ * Tagged data in JSON: one of the fields `json`, `text` and `base64`, or none of them for no data. JSON text is put in as it is,
+ * not parsed and printed again: what a writer sent is what a reader gets. See HTTP.md, Data.
+ */
+
+import { type DataInfo, LitetopicError, type RecordData } from '../../../protocol/index.ts'
+
+/** Data as a request has it. */
+export interface DataFields {
+  readonly json?: unknown
+  readonly text?: string
+  readonly base64?: string
+}
+
+const FIELDS = ['json', 'text', 'base64'] as const
+const LONE_SURROGATE = /\p{Surrogate}/u
+
+/** A member of a JSON object, with a comma before it; empty for no data. */
+export function dataMember({ tag, value }: RecordData | DataInfo): string {
+  if (typeof value !== 'string') return value.length === 0 ? '' : `,"base64":"${base64Of(value)}"`
+  return tag === 'text' ? `,"text":${JSON.stringify(value)}` : `,"json":${oneLine(value)}`
+}
+
+/** JSON text on one line. A line break in it is white space: in a string it would be escaped. */
+export function oneLine(json: string): string {
+  return /[\r\n]/.test(json) ? json.replace(/[\r\n]+/g, ' ') : json
+}
+
+/** The data that the fields say, null if none of them is there. Throws BAD_VALUE or BAD_REQUEST. */
+export function dataOfFields(fields: DataFields): RecordData | null {
+  const given = FIELDS.filter((field) => fields[field] !== undefined)
+  if (given.length > 1) {
+    throw new LitetopicError('BAD_REQUEST', `data is one of json, text and base64, not ${given.join(' and ')}`)
+  }
+  const { json, text, base64 } = fields
+  if (json !== undefined) return { tag: 'json', value: JSON.stringify(json) }
+  if (text !== undefined) {
+    if (LONE_SURROGATE.test(text)) throw new LitetopicError('BAD_VALUE', 'a text with half of a surrogate pair')
+    return { tag: 'text', value: text }
+  }
+  return base64 === undefined ? null : { tag: 'bytes', value: bytesOf(base64) }
+}
+
+function base64Of(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
+}
+
+function bytesOf(base64: string): Uint8Array {
+  const bytes = Buffer.from(base64, 'base64')
+  // Node takes anything: what is not base64 is not what comes back.
+  if (bytes.toString('base64') === base64) return bytes
+  throw new LitetopicError('BAD_VALUE', 'base64 that is not base64, with padding, as in RFC 4648, section 4')
+}
