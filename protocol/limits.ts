@@ -137,6 +137,14 @@ export const LIMITS = {
   httpBodyBytes: MiB,
   /** What one response of a read has at most, but for its last record. */
   httpPageBytes: 512 * KiB,
+  /** HTTP: the same of all requests together, until their responses have ended; beyond it they are refused with RATE_LIMITED. */
+  httpBodiesBytes: 64 * MiB,
+  /** HTTP: how long a body may not move before it is given up. */
+  httpBodyIdleMs: 30_000,
+  /** HTTP: path and query of a request. */
+  httpUrlBytes: 8 * KiB,
+  /** HTTP: JSON answers of fewer bytes are not compressed. */
+  httpCompressBytes: 2 * KiB,
   /** HTTP: how long a connection is kept that has no request under way. */
   httpKeepAliveMs: 75_000,
   /** A broker that stops: how long what is under way may take to be answered, and then sockets to be closed. */

@@ -1,12 +1,13 @@
 /** Problems as answers: the document, its status, and when to come back. */
 
 import type { LitetopicError } from '../../protocol/index.ts'
+import { CORS_HEADERS } from './cors.ts'
 import type { Reply, Request } from './fastify.ts'
-import { PROBLEM_TYPE, problemOf, requestError, requestStatus, retryAfter } from './problem.ts'
+import { PROBLEM_TYPE, problemOf, requestError, retryAfter } from './problem.ts'
 
 /** Answers with what went wrong, be it Fastify that found it. */
 export function answerProblem(error: unknown, request: Request, reply: Reply): void {
-  sendProblem(requestError(error), request, reply, requestStatus(error))
+  sendProblem(requestError(error), request, reply)
 }
 
 /** Answers with a problem document; `status`: where a protocol asks for another one than that of the code. */
@@ -16,6 +17,7 @@ export function sendProblem(error: LitetopicError, request: Request, reply: Repl
   if (seconds !== null) reply.header('retry-after', seconds)
   // As bytes, to which Fastify adds no charset: the type has none.
   reply
+    .headers(CORS_HEADERS)
     .header('x-request-id', request.id)
     .code(problem.status)
     .type(PROBLEM_TYPE)

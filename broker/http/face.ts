@@ -1,12 +1,13 @@
 /** What the routes have of the broker: a caller for each request, and what is true of all requests together. */
 
-import type { ServerResponse } from 'node:http'
-import { LitetopicError } from '../../protocol/index.ts'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { LIMITS, LitetopicError } from '../../protocol/index.ts'
 import type { Clock } from '../clock.ts'
 import type { Core } from '../core.ts'
 import type { Operations } from '../operations.ts'
+import { Bodies, cutOff, type Held } from './bodies.ts'
 import { Caller, type CallerOwner, type Outlet } from './caller.ts'
-import type { Reply } from './fastify.ts'
+import type { Reply, Request } from './fastify.ts'
 
 export interface FaceOptions {
   /** Null while the store is opened anew. */
@@ -17,10 +18,15 @@ export interface FaceOptions {
   readonly version: string
 }
 
+/** A request and its response, under way. */
+interface Exchange extends Held {
+  caller: Caller | null
+}
+
 export class Face implements CallerOwner {
   readonly options: FaceOptions
-  /** Responses under way, each with its caller once it has one. */
-  private readonly open = new Map<ServerResponse, Caller | null>()
+  readonly bodies: Bodies
+  private readonly open = new Map<IncomingMessage, Exchange>()
   private relieved: (() => void)[] = []
   /** Why nothing new is begun any more, or null. */
   stopping: LitetopicError | null = null
@@ -28,6 +34,7 @@ export class Face implements CallerOwner {
 
   constructor(options: FaceOptions) {
     this.options = options
+    this.bodies = new Bodies(options.clock)
   }
 
   /** Throws STORE_UNAVAILABLE while the store is opened anew. */
@@ -42,13 +49,20 @@ export class Face implements CallerOwner {
   }
 
   /** The request as a client of the broker, until its response ends or its connection does. One for each request, of one topic. */
-  caller(reply: Reply): Caller {
-    const { raw } = reply
+  caller({ raw, request }: Reply): Caller {
     const caller = new Caller(this, new ResponseOutlet(raw))
-    if (this.open.has(raw)) this.open.set(raw, caller)
+    const exchange = this.open.get(request.raw)
+    if (exchange !== undefined) exchange.caller = caller
     // It was over before it was looked at.
     else caller.close()
     return caller
+  }
+
+  /** The body of a request, whole, up to the limit of its route. It counts until the response has ended. */
+  readBody({ raw, routeOptions }: Request, done: (error: LitetopicError | null, body?: Buffer) => void): void {
+    const exchange = this.open.get(raw)
+    if (exchange === undefined) done(cutOff())
+    else this.bodies.read(raw, exchange, routeOptions.bodyLimit ?? LIMITS.httpBodyBytes, done)
   }
 
   whenRelieved(resume: () => void): void {
@@ -64,12 +78,14 @@ export class Face implements CallerOwner {
   }
 
   /** A request has come. */
-  begun(response: ServerResponse): void {
-    const { open } = this
-    open.set(response, null)
+  begun(request: IncomingMessage, response: ServerResponse): void {
+    const { open, bodies } = this
+    const exchange: Exchange = { caller: null, bodyBytes: 0 }
+    open.set(request, exchange)
     response.once('close', () => {
-      open.get(response)?.close()
-      open.delete(response)
+      exchange.caller?.close()
+      if (exchange.bodyBytes > 0) bodies.release(exchange)
+      open.delete(request)
       this.whenAnswered()
     })
   }
@@ -77,14 +93,14 @@ export class Face implements CallerOwner {
   /** The core is no more: what used it ends. */
   sendAway(): void {
     const error = new LitetopicError('STORE_UNAVAILABLE', 'the store is opened anew; come back in a moment')
-    for (const caller of [...this.open.values()]) caller?.away(error)
+    for (const { caller } of [...this.open.values()]) caller?.away(error)
     this.relieve()
   }
 
   /** Refuses what comes from now on, and ends what would stay open. Resolves when all is answered. */
   async stop(error: LitetopicError): Promise<void> {
     this.stopping = error
-    for (const caller of [...this.open.values()]) caller?.stopLive(error)
+    for (const { caller } of [...this.open.values()]) caller?.stopLive(error)
     while (this.open.size > 0) {
       await new Promise<void>((resolve) => {
         this.whenAnswered = resolve

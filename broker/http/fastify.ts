@@ -1,20 +1,28 @@
 /** The one place that knows Fastify: what the routes need of it, under the names they use. */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import fastify, {
-  type FastifyError,
-  type FastifyInstance,
-  type FastifyReply,
-  type FastifyRequest,
-  type RouteOptions,
-} from 'fastify'
-import { LIMITS } from '../../protocol/index.ts'
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
+import { type ErrorCode, LIMITS } from '../../protocol/index.ts'
+import { answerUnreadable } from './unreadable.ts'
 
 export type App = FastifyInstance
 export type Request = FastifyRequest
 export type Reply = FastifyReply
 export type Route = RouteOptions
-export type RouteFault = FastifyError
+
+declare module 'fastify' {
+  /** What openapi.ts tells of a route beside its schemas. */
+  interface FastifySchema {
+    readonly operationId?: string
+    readonly summary?: string
+    readonly description?: string
+    readonly tags?: readonly string[]
+    /** Codes that the route can answer with, beside those that every route can. */
+    readonly errors?: readonly ErrorCode[]
+    /** Is left out of /openapi.json. */
+    readonly hide?: boolean
+  }
+}
 
 /** Percent-encoded, each byte of a name takes three. */
 const ENCODED = 3
@@ -25,7 +33,7 @@ const ENCODED = 3
  */
 export function createApp(
   refuse: (error: Error, request: Request, reply: Reply) => void,
-  begun: (response: ServerResponse) => void,
+  begun: (request: IncomingMessage, response: ServerResponse) => void,
   requestId: (request: IncomingMessage) => string,
 ): { app: App; http: Server } {
   const http = createServer({
@@ -39,7 +47,7 @@ export function createApp(
     logger: false,
     serverFactory(handler) {
       http.on('request', (request, response) => {
-        begun(response)
+        begun(request, response)
         handler(request, response)
       })
       return http
@@ -50,9 +58,10 @@ export function createApp(
     return503OnClosing: false,
     requestIdHeader: false,
     genReqId: requestId,
-    exposeHeadRoutes: false,
+    exposeHeadRoutes: true,
+    clientErrorHandler: answerUnreadable,
     routerOptions: { maxParamLength: LIMITS.nameBytes * ENCODED },
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false } },
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true } },
   })
   return { app, http }
 }

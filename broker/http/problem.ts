@@ -3,7 +3,7 @@
  * the same table; a test holds the two together.
  */
 
-import { asLitetopicError, ERRORS, type ErrorCode, LitetopicError } from '../../protocol/index.ts'
+import { asLitetopicError, ERRORS, type ErrorCode, type ErrorDetails, LitetopicError } from '../../protocol/index.ts'
 
 export const PROBLEM_TYPE = 'application/problem+json'
 
@@ -58,6 +58,20 @@ export const STATUS = {
   INTERNAL: 500,
 } as const satisfies Record<ErrorCode, number>
 
+/** An error that is answered with another status than that of its code: HTTP says more there, or a protocol asks for it. */
+export class StatusError extends LitetopicError {
+  readonly status: number
+
+  constructor(status: number, code: ErrorCode, message: string, details: ErrorDetails = {}, cause?: unknown) {
+    super(code, message, details, cause)
+    this.status = status
+  }
+}
+
+function statusOf(error: LitetopicError): number {
+  return error instanceof StatusError ? error.status : STATUS[error.code]
+}
+
 /** A problem document: the members of RFC 9457, the code, whether to try again, and the facts of the error. */
 export interface Problem {
   /** A link into the list of codes, relative to the broker. */
@@ -75,8 +89,8 @@ export interface Problem {
   readonly details: Readonly<Record<string, unknown>>
 }
 
-/** `status`: where a protocol asks for another one than the table. */
-export function problemOf(error: LitetopicError, requestId: string, status: number = STATUS[error.code]): Problem {
+/** `status`: where a protocol asks for another one than that of the error. */
+export function problemOf(error: LitetopicError, requestId: string, status: number = statusOf(error)): Problem {
   const { code, message, details } = error
   const { means, retry } = ERRORS[code]
   const type = `/problems/${code}`
@@ -94,17 +108,9 @@ export function retryAfter({ retry, details }: LitetopicError): number | null {
 /** What Fastify found wrong with a request before a route saw it, in the codes of litetopic. */
 export function requestError(error: unknown): LitetopicError {
   if (error instanceof LitetopicError) return error
-  const { statusCode, code } = error as { statusCode?: unknown; code?: unknown }
-  const isRequest = typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500
+  const { statusCode, code, validation } = error as { statusCode?: unknown; code?: unknown; validation?: unknown }
+  if (typeof statusCode !== 'number' || statusCode < 400 || statusCode >= 500) return asLitetopicError(error)
   const message = error instanceof Error ? error.message : String(error)
-  if (!isRequest) return asLitetopicError(error)
-  if (statusCode === 413) return new LitetopicError('LIMIT_EXCEEDED', message, { limit: 'httpBodyBytes' }, error)
-  return new LitetopicError('BAD_REQUEST', message, typeof code === 'string' ? { reason: code } : {}, error)
-}
-
-/** The status that Fastify chose for a request that it refused itself, where it says more than that of the code. */
-export function requestStatus(error: unknown): number | undefined {
-  const { statusCode } = error as { statusCode?: unknown }
-  const tells = statusCode === 413 || statusCode === 414 || statusCode === 415 || statusCode === 431
-  return tells ? statusCode : undefined
+  const reason = validation === undefined ? { reason: code } : { reason: 'SCHEMA', faults: validation }
+  return new StatusError(statusCode, statusCode === 413 ? 'LIMIT_EXCEEDED' : 'BAD_REQUEST', message, reason, error)
 }

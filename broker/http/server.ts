@@ -4,16 +4,15 @@
  */
 
 import type { Server } from 'node:http'
-import { LIMITS, LitetopicError, WEBSOCKET_PATH } from '../../protocol/index.ts'
+import { LIMITS, LitetopicError } from '../../protocol/index.ts'
 import type { Transport } from '../ws/hub.ts'
 import { Upgrades } from '../ws/server.ts'
 import type { Socket } from '../ws/socket.ts'
-import { answerProblem, sendProblem } from './answers.ts'
+import { answerProblem } from './answers.ts'
+import { addRoutes } from './assemble.ts'
 import { Face, type FaceOptions } from './face.ts'
-import { type App, createApp, type Reply } from './fastify.ts'
-import { MethodTable } from './methods.ts'
+import { type App, createApp } from './fastify.ts'
 import { newRequestIds } from './request-id.ts'
-import { ROUTES } from './routes.ts'
 
 /**
  * Connections that wait to be accepted: those of a crowd that comes back at once. Beyond it the system drops them, and they try again
@@ -40,8 +39,8 @@ export class HttpServer implements Transport {
     this.face = new Face(options)
     this.upgrades = new Upgrades(options.frameBytes)
     const { app, http } = createApp(
-      (error, request, reply) => answerProblem(error, request, reply),
-      (response) => this.face.begun(response),
+      answerProblem,
+      (request, response) => this.face.begun(request, response),
       newRequestIds(),
     )
     this.app = app
@@ -89,40 +88,6 @@ export class HttpServer implements Transport {
   sendAway(): void {
     this.face.sendAway()
   }
-}
-
-function addRoutes(app: App, face: Face): void {
-  const methods = new MethodTable()
-  app.addHook('onRoute', (route) => methods.add(route))
-  app.addHook('onRequest', (request, reply, done) => {
-    reply.header('x-request-id', request.id)
-    if (face.stopping === null) done()
-    else done(face.stopping)
-  })
-  app.setErrorHandler(answerProblem)
-  app.setNotFoundHandler((request, reply) => {
-    const allowed = methods.of(request.url)
-    if (allowed.length === 0) {
-      if (request.url === '/') return greet(reply)
-      throw new LitetopicError('NOT_FOUND', `there is nothing at this path: see ${ABOUT}`)
-    }
-    reply.header('allow', allowed.join(', '))
-    const error = new LitetopicError('BAD_REQUEST', `this path takes ${allowed.join(', ')}, not ${request.method}`)
-    sendProblem(error, request, reply, 405)
-  })
-  for (const routes of ROUTES) {
-    app.register((own, _options, done) => {
-      routes(own, face)
-      done()
-    })
-  }
-}
-
-const ABOUT = 'broker/http/HTTP.md'
-
-function greet(reply: Reply): void {
-  const text = `This is litetopic. Connect with a WebSocket to ${WEBSOCKET_PATH}, or see ${ABOUT} for plain HTTP.\n`
-  reply.code(426).header('upgrade', 'websocket').type('text/plain; charset=utf-8').send(text)
 }
 
 function listenError(error: NodeJS.ErrnoException, host: string, port: number): Error {

@@ -3,7 +3,7 @@
 import { sendProblem } from '../answers.ts'
 import type { Face } from '../face.ts'
 import type { App, Reply, Request } from '../fastify.ts'
-import { requestError, requestStatus } from '../problem.ts'
+import { requestError } from '../problem.ts'
 import { read } from './read.ts'
 import { refusalOf } from './refusals.ts'
 
@@ -32,7 +32,7 @@ export function streamRoutes(app: App, face: Face): void {
     const error = requestError(fault)
     const { status, headers } = refusalOf(error)
     reply.headers(headers)
-    sendProblem(error, request, reply, status ?? requestStatus(fault))
+    sendProblem(error, request, reply, status)
   })
   for (const [method, handler] of Object.entries(HANDLERS)) {
     app.route({ method, url: `${STREAM_PATH}*`, handler: (request, reply) => handler(face, request, reply) })

@@ -5,5 +5,15 @@ import type { App } from '../fastify.ts'
 import { topicOf } from '../names.ts'
 
 export function sessionRoutes(app: App, face: Face): void {
-  app.get('/v1/sessions/*', async (request, reply) => face.caller(reply).describe(topicOf(request)))
+  app.get(
+    '/v1/sessions/*',
+    {
+      schema: {
+        summary: 'A session',
+        tags: ['sessions'],
+        response: { 200: { type: 'object', additionalProperties: true } },
+      },
+    },
+    async (request, reply) => face.caller(reply).describe(topicOf(request)),
+  )
 }

@@ -1,0 +1,107 @@
+/** Puts the routes together, and around them what holds for all: ids, CORS, problems, what there is at a path, and its description. */
+
+import { ERRORS, isErrorCode, LIMITS, LitetopicError, WEBSOCKET_PATH } from '../../protocol/index.ts'
+import { answerProblem } from './answers.ts'
+import { compressed } from './compress.ts'
+import { answerPreflight, CORS_HEADERS } from './cors.ts'
+import type { Face } from './face.ts'
+import type { App, Reply, Request, Route } from './fastify.ts'
+import { MethodTable } from './methods.ts'
+import { OpenApi } from './openapi.ts'
+import { jsonBodies } from './parsers.ts'
+import { STATUS, StatusError } from './problem.ts'
+import { queryReader } from './query.ts'
+import { ROUTES } from './routes.ts'
+
+/** Adds all routes to the app. */
+export function addRoutes(app: App, face: Face): void {
+  const methods = new MethodTable()
+  const openapi = new OpenApi(face.options.version)
+  app.addHook('onRoute', (route) => {
+    methods.add(route)
+    openapi.add(route)
+    readQuery(route)
+    compress(route)
+  })
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.headers(CORS_HEADERS).header('x-request-id', request.id)
+    if (face.stopping !== null) done(face.stopping)
+    else if (request.url.length > LIMITS.httpUrlBytes) done(urlTooLong(request.url.length))
+    else done()
+  })
+  app.setErrorHandler(answerProblem)
+  app.setNotFoundHandler((request, reply) => answerMissing(methods.of(request.url), request, reply))
+  jsonBodies(app, face)
+  openapi.register(app)
+  describeProblems(app)
+  app.get(WEBSOCKET_PATH, { schema: { hide: true } }, (_request, reply) => {
+    reply.header('upgrade', 'websocket')
+    throw new StatusError(426, 'BAD_REQUEST', 'here is the WebSocket protocol: connect with a client of litetopic')
+  })
+  for (const routes of ROUTES) {
+    app.register((own, _options, done) => {
+      routes(own, face)
+      done()
+    })
+  }
+}
+
+function readQuery(route: Route): void {
+  const read = queryReader(route.schema?.querystring)
+  if (read === null) return
+  const before = [route.preValidation ?? []].flat()
+  const turn = (request: Request, _reply: Reply, done: () => void): void => {
+    read(request)
+    done()
+  }
+  route.preValidation = [...before, turn] as typeof route.preValidation
+}
+
+/** JSON that is read may be long; what a write is answered with is not. */
+function compress(route: Route): void {
+  if (route.method !== 'GET' || route.schema?.response === undefined) return
+  route.onSend = [...[route.onSend ?? []].flat(), compressed] as typeof route.onSend
+}
+
+function answerMissing(methods: readonly string[], request: Request, reply: Reply): void {
+  if (request.url === '/' && (request.method === 'GET' || request.method === 'HEAD')) greet(reply)
+  else if (methods.length === 0)
+    throw new LitetopicError('NOT_FOUND', 'there is nothing at this path: see /openapi.json')
+  else if (request.method === 'OPTIONS') answerPreflight(request, reply, methods)
+  else {
+    reply.header('allow', [...methods, 'OPTIONS'].join(', '))
+    const what = `this path takes ${methods.join(', ')}, not ${request.method}`
+    throw new StatusError(405, 'BAD_REQUEST', what, { methods })
+  }
+}
+
+function greet(reply: Reply): void {
+  const text = [
+    'This is litetopic.',
+    `Connect with a WebSocket to ${WEBSOCKET_PATH}, or use plain HTTP: /openapi.json describes all there is.`,
+  ]
+  reply.type('text/plain; charset=utf-8').send(`${text.join('\n')}\n`)
+}
+
+/** What the `type` of a problem document leads to. */
+function describeProblems(app: App): void {
+  const text = { type: 'string' } as const
+  const properties = { code: text, means: text, status: { type: 'integer' }, retry: { type: 'boolean' } } as const
+  const schema = {
+    summary: 'What an error code means',
+    tags: ['broker'],
+    errors: ['NOT_FOUND'] as const,
+    response: { 200: { type: 'object', required: Object.keys(properties), properties } },
+  }
+  app.get<{ Params: { code: string } }>('/problems/:code', { schema }, (request, reply) => {
+    const { code } = request.params
+    if (!isErrorCode(code)) throw new LitetopicError('NOT_FOUND', 'there is no error of this code')
+    const { means, retry } = ERRORS[code]
+    reply.send({ code, means, status: STATUS[code], retry })
+  })
+}
+
+function urlTooLong(value: number): LitetopicError {
+  const details = { limit: 'httpUrlBytes', value, bound: LIMITS.httpUrlBytes }
+  return new StatusError(414, 'LIMIT_EXCEEDED', 'path and query are too long', details)
+}

@@ -1,0 +1,28 @@
+/** What becomes of the body of a request: JSON, unless a part of the face takes its bodies as they are. */
+
+import type { Face } from './face.ts'
+import type { App } from './fastify.ts'
+
+/** Bodies are JSON; any other content type is refused with 415. What would reach into a prototype is refused, too. */
+export function jsonBodies(app: App, face: Face): void {
+  app.removeAllContentTypeParsers()
+  const parse = app.getDefaultJsonParser('error', 'error')
+  app.addContentTypeParser('application/json', (request, _payload, done) => {
+    face.readBody(request, (error, body) => {
+      if (error !== null) done(error)
+      else void parse(request, (body as Buffer).toString(), done)
+    })
+  })
+}
+
+/** In this part of the face the body of a request is a Buffer, whatever its content type is; the route reads its headers. */
+export function rawBodies(app: App, face: Face): void {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (request, _payload, done) => face.readBody(request, done))
+}
+
+/** In this part of the face the body of a request is not read: the route does, from `request.raw`. */
+export function streamedBodies(app: App): void {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+}
