@@ -22,14 +22,15 @@ import {
 import { findRecordId, findStream, type StreamState } from '../storage/index.ts'
 import { admitMessages, admitRate, admitStored } from './admission.ts'
 import type { CommitItem } from './commit-item.ts'
-import { AppendItem, RepeatItem } from './committer.ts'
+import { AppendItem, inOrder, RepeatItem } from './committer.ts'
 import { type Context, whenTrue } from './context.ts'
+import { checkOpen } from './outcomes.ts'
 import { judgeSequence, type Verdict } from './producers.ts'
 import { refusal, writableStream } from './stream-state.ts'
 import type { Attachment, Topic } from './topic.ts'
 
 /** What the records of an entry are, beside tokens and plain messages. */
-interface Inspection {
+export interface Inspection {
   effects: boolean
   id: string | undefined
   /** The stream that the entry ends. */
@@ -98,10 +99,7 @@ export function admit(context: Context, attachment: Attachment, producerEpoch: n
     producerId === null
       ? withoutProducer(attachment)
       : judgeSequence(topic.state, producerId, producerEpoch, sequence, context.clock.wallMs())
-  if (verdict.kind === 'next') {
-    if (topic.state.closed) throw new LitetopicError('CLOSED', `topic ${topic.name} is closed`)
-    attachment.checkFence()
-  }
+  if (verdict.kind === 'next') attachment.checkFence()
   return verdict
 }
 
@@ -133,6 +131,34 @@ async function storeAfterLookup(
   found: Inspection,
 ): Promise<void> {
   const { topic } = attachment
+  const stored = await storedAt(context, topic, found)
+  // The table was asked: the topic may have ended meanwhile. Nothing else can have changed, it was this entry's turn.
+  const verdict = admit(context, attachment, entry.producerEpoch, entry.sequence)
+  if (verdict.kind !== 'next') throw new LitetopicError('INTERNAL', 'an append was overtaken in its turn')
+  if (stored.offset === null) {
+    checkOpen(topic)
+    const upload = found.large && context.uploads.whole(attachment, found.large.parts, found.large.tag)
+    store(context, attachment, entry, bytes, verdict, found)
+    if (upload !== null) context.uploads.forget(upload)
+    return
+  }
+  discardUpload(context, attachment, found, stored)
+  beginProducer(context, attachment, entry.producerEpoch, verdict)
+  const { shard, clock } = context
+  const item = new RepeatItem(attachment, entry.producerEpoch, entry.sequence, stored.offset)
+  if (attachment.anonymous) shard.log.afterCommit(item)
+  else shard.advance(topic.state, verdict.slot, entry.sequence, stored.offset, clock.wallMs(), item)
+}
+
+/** Where something is stored already, if it is. */
+interface StoredAt {
+  readonly offset: number | null
+  /** With the content that it names, not only under its id. */
+  readonly isOwn: boolean
+}
+
+/** Looks for the records in the topic, by their id or their content. Rejects if they are not there and their stream is not to be written. */
+export async function storedAt(context: Context, topic: Topic, found: Inspection): Promise<StoredAt> {
   const { table } = context.shard.store
   // A repeat is a repeat, whatever has become of its stream since.
   const own = found.large === null ? null : await context.uploads.committed(topic, found.large.parts.uploadId)
@@ -140,21 +166,12 @@ async function storeAfterLookup(
   if (offset === null && found.unwritable !== null) {
     throw refusal(topic.name, found.unwritable, await findStream(table, topic.state, found.unwritable))
   }
-  // The table was asked: the topic may have ended meanwhile. Nothing else can have changed, it was this entry's turn.
-  const verdict = admit(context, attachment, entry.producerEpoch, entry.sequence)
-  if (verdict.kind !== 'next') throw new LitetopicError('INTERNAL', 'an append was overtaken in its turn')
-  if (offset === null) {
-    const upload = found.large && context.uploads.whole(attachment, found.large.parts, found.large.tag)
-    store(context, attachment, entry, bytes, verdict, found)
-    if (upload !== null) context.uploads.forget(upload)
-    return
-  }
-  if (found.large !== null && own === null) context.uploads.discard(attachment, found.large.parts.uploadId)
-  beginProducer(context, attachment, entry.producerEpoch, verdict)
-  const { shard, clock } = context
-  const item = new RepeatItem(attachment, entry.producerEpoch, entry.sequence, offset)
-  if (attachment.anonymous) shard.log.afterCommit(item)
-  else shard.advance(topic.state, verdict.slot, entry.sequence, offset, clock.wallMs(), item)
+  return { offset, isOwn: own !== null }
+}
+
+/** What was stored before under the same id makes an upload superfluous. */
+export function discardUpload(context: Context, attachment: Attachment, found: Inspection, stored: StoredAt): void {
+  if (found.large !== null && !stored.isOwn) context.uploads.discard(attachment, found.large.parts.uploadId)
 }
 
 function store(
@@ -165,19 +182,29 @@ function store(
   verdict: Verdict & { kind: 'next' },
   found: Inspection,
 ): void {
-  const { topic, client, scopes } = attachment
+  const { topic } = attachment
+  checkOpen(topic)
+  admitAppend(context, attachment, entry, bytes, found)
+  const { producerEpoch, sequence, count } = entry
+  const item = new AppendItem(topic, attachment, producerEpoch, sequence, topic.state.nextOffset, count)
+  writeAppend(context, attachment, entry, bytes, verdict, found, item, item)
+}
+
+/** Stores an append that was checked and admitted: `delivery` is told where it lies, and `item` what becomes of it. */
+export function writeAppend(
+  context: Context,
+  attachment: Attachment,
+  entry: AppendEntry,
+  bytes: Uint8Array,
+  verdict: Verdict & { kind: 'next' },
+  found: Inspection,
+  delivery: AppendItem,
+  item: CommitItem,
+): void {
+  const { topic, client } = attachment
   const { shard, clock } = context
-  if (scopes.length > 0) admitAppend(context, attachment, entry, bytes, found)
   beginProducer(context, attachment, entry.producerEpoch, verdict)
-  const item = new AppendItem(
-    topic,
-    attachment,
-    entry.producerEpoch,
-    entry.sequence,
-    topic.state.nextOffset,
-    entry.count,
-  )
-  item.position = shard.append(topic.state, {
+  delivery.position = shard.append(topic.state, {
     slot: verdict.slot,
     sequence: entry.sequence,
     count: entry.count,
@@ -189,14 +216,17 @@ function store(
     item,
     principal: client.principal,
   })
-  item.size = shard.log.batchBytes
+  delivery.size = shard.log.batchBytes
   topic.noteWrite(attachment)
   topic.lastUsedMs = topic.appendedMs = clock.monotonicMs()
   if (found.ends !== null) forgetWriter(topic, found.ends)
 }
 
-/** Are the bounds of the attachment's scopes kept? An end by itself is stored even where nothing else may be: streams end. */
-function admitAppend(
+/**
+ * Are the bounds of the attachment's scopes kept? An end by itself is stored even where nothing else may be: streams end. Throws
+ * LIMIT_EXCEEDED or RATE_LIMITED.
+ */
+export function admitAppend(
   { clock }: Context,
   attachment: Attachment,
   entry: AppendEntry,
@@ -204,6 +234,7 @@ function admitAppend(
   found: Inspection,
 ): void {
   const { scopes } = attachment
+  if (scopes.length === 0) return
   const size = entry.to - entry.from
   const content = found.large?.parts.size ?? 0
   admitMessages(scopes, bytes, entry.from, entry.to)
@@ -213,7 +244,7 @@ function admitAppend(
 }
 
 /** Checks every record of an entry against its shape, its tag and its stream. Throws BAD_FRAME, BAD_VALUE, BAD_REQUEST. */
-function inspect(topic: Topic, entry: AppendEntry, bytes: Uint8Array): Inspection {
+export function inspect(topic: Topic, entry: AppendEntry, bytes: Uint8Array): Inspection {
   const walker = new RecordWalker(new ByteReader(bytes, entry.from, entry.to))
   const found: Inspection = { effects: false, id: undefined, ends: null, unwritable: null, large: null }
   const stream = entry.fence < 0 ? null : writableStream(topic.state, entry.fence)
@@ -283,13 +314,7 @@ export function appendStreamRecord(
   writeStream(out, record.state, record.streamId, record.data)
   const base = topic.state.nextOffset
   const delivery = new AppendItem(topic, null, 0, 0, base, 1)
-  const item: CommitItem = {
-    committed() {
-      delivery.committed()
-      after.committed()
-    },
-    failed: (error) => after.failed(error),
-  }
+  const item = inOrder(delivery, after)
   delivery.position = context.shard.append(topic.state, {
     slot: record.slot ?? -1,
     sequence: record.sequence ?? 0,

@@ -194,6 +194,7 @@ class Answer implements CommitItem {
     const { state } = attachment.topic
     const { incarnation } = context.shard
     const contentType = state.extra?.contentType
+    const { closeCommitted } = state
     this.attaching.answered({
       epoch: state.epoch,
       created: this.created,
@@ -204,6 +205,7 @@ class Answer implements CommitItem {
       lingerMs: lingerInfo(policyOf(context, attachment.topic)),
       producer: producer === null ? null : { producerEpoch: producer.epoch, sequence: producer.sequence },
       ...(contentType !== undefined && { contentType }),
+      ...(closeCommitted && { closed: true }),
     })
   }
 

@@ -83,6 +83,17 @@ export class RepeatItem implements CommitItem {
   }
 }
 
+/** Two items of one commit as one: readers are served before whoever waits is answered. */
+export function inOrder(delivery: AppendItem, answer: CommitItem): CommitItem {
+  return {
+    committed() {
+      delivery.committed()
+      answer.committed()
+    },
+    failed: (error) => answer.failed(error),
+  }
+}
+
 /** Calls back when the commit is durable or has failed. */
 export class CallbackItem implements CommitItem {
   private readonly done: () => void

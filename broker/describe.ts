@@ -34,6 +34,7 @@ function summary(context: Context, state: TopicState, isResident: boolean): Topi
     lingerMs: lingerInfo(policy),
     hold: attached ? 'attached' : kept ? 'kept' : 'lingering',
     residency: isResident ? 'resident' : 'dormant',
+    closed: state.closeCommitted,
     ...(contentType !== undefined && { contentType }),
   }
 }
@@ -59,7 +60,6 @@ export async function description(context: Context, topic: Topic, isResident: bo
     ),
     checkpoints: found.length,
     contextEntries: entries.length,
-    closed: state.closed,
     exclusive: state.fenceHolder !== null,
     reclaimAtMs: lingering ? Math.round(clock.wallMs() + topic.lingerUntilMs - clock.monotonicMs()) : null,
     policy: policyInfo(policy),

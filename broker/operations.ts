@@ -19,6 +19,7 @@ import {
 import { findStream } from '../storage/index.ts'
 import { admitSubscription, enter } from './admission.ts'
 import { append } from './append.ts'
+import { type AtomicAppend, type AtomicAppended, atomicAppend } from './atomic-append.ts'
 import { type Attaching, Attachments, type AttachRequest } from './attach.ts'
 import type { Client } from './client.ts'
 import { CallbackItem } from './committer.ts'
@@ -95,6 +96,11 @@ export class Operations {
 
   append(attachment: Attachment, entry: AppendEntry, bytes: Uint8Array): void {
     append(this.context, attachment, entry, bytes)
+  }
+
+  /** Appends, closes, or both, in one commit; see `atomicAppend`. */
+  atomicAppend(attachment: Attachment, request: AtomicAppend): Promise<AtomicAppended> {
+    return using(usable(attachment.topic), () => atomicAppend(this.context, attachment, request))
   }
 
   async openStream(attachment: Attachment, request: OpenRequest): Reply<typeof UP.openStream> {

@@ -78,6 +78,20 @@ export function endedError(
   }
 }
 
+/** Does the topic take records? Throws CLOSED. To be asked when it is certain that there is something to store, and no repeat. */
+export function checkOpen({ name, state }: Topic): void {
+  if (!state.closed) return
+  const { nextOffset } = state
+  throw new LitetopicError('CLOSED', `topic ${name} is closed and takes no more records`, { nextOffset })
+}
+
+/** Ends a reader that has got everything of a closed topic. */
+export function closedError({ name, state }: Topic, incarnation: string): LitetopicError {
+  const { epoch, committedTo: nextOffset } = state
+  const cursor = formatCursor({ incarnation, epoch, next: nextOffset })
+  return new LitetopicError('CLOSED', `topic ${name} is closed, and there is no more to read`, { nextOffset, cursor })
+}
+
 function divergedMessage(name: string, commonOffset: number | null): string {
   const shared = commonOffset === null ? 'is not known' : `ends at offset ${commonOffset}`
   return `the cursor is of another history of topic ${name}, and what this store shares with it ${shared}`

@@ -56,6 +56,7 @@ function unknownStart(state: TopicState, producer: ProducerState | null, sequenc
     return new LitetopicError('SEQUENCE_GAP', `a new producer epoch begins with sequence 0, not ${sequence}`, {
       expected: 0,
       sequence,
+      producerEpoch: producer.epoch,
     })
   }
   return new LitetopicError(

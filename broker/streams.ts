@@ -6,6 +6,7 @@ import { admitRate, admitStored } from './admission.ts'
 import { admit, appendStreamRecord, beginProducer, forgetWriter } from './append.ts'
 import { CallbackItem } from './committer.ts'
 import type { Context } from './context.ts'
+import { checkOpen } from './outcomes.ts'
 import { decideOpen, type OpenMode, streamInfo } from './stream-state.ts'
 import type { Attachment, Topic } from './topic.ts'
 import { inTurn } from './turns.ts'
@@ -52,7 +53,10 @@ export function openStream(context: Context, attachment: Attachment, request: Op
     const liveElsewhere = topic.isLive(streamId) && topic.writers?.get(streamId) !== attachment
     const decision = decideOpen(request.mode, streamId, stream, liveElsewhere, topic.name)
     checkRoom(topic, stream)
-    if (decision !== 'report') admitRecord(context, attachment, streamId)
+    if (decision !== 'report') {
+      checkOpen(topic)
+      admitRecord(context, attachment, streamId)
+    }
     beginProducer(context, attachment, producerEpoch, verdict)
     if (decision === 'report') {
       const done = new CallbackItem(reply(null, null), reject)
@@ -85,8 +89,11 @@ export function stopStreams(
       const stream = found instanceof Promise ? await found : found
       if (topic.ended !== null) throw topic.ended
       // One that is open ends in any case; any other id may be made up.
-      if (stream === null) admitRecord(context, attachment, id, reason)
-      if (stream === null || !isStreamEnd(stream.state)) stop(context, topic, id, reason)
+      if (stream === null) {
+        checkOpen(topic)
+        admitRecord(context, attachment, id, reason)
+      }
+      if (stream === null || !isStreamEnd(stream.state)) stopStream(context, topic, id, reason)
       ended.push(streamInfo(current(topic, stream, id), false))
     }
     context.shard.log.afterCommit(new CallbackItem(() => resolve({ streams: ended }), reject))
@@ -142,7 +149,8 @@ function admitRecord({ clock }: Context, attachment: Attachment, streamId: strin
   admitRate(attachment, 1, bytes, clock.monotonicMs())
 }
 
-function stop(context: Context, topic: Topic, streamId: string, reason: string | null): void {
+/** Writes the end of a stream that has none, and tells its writer when it is durable. */
+export function stopStream(context: Context, topic: Topic, streamId: string, reason: string | null): void {
   const writer = topic.writers?.get(streamId)
   const fence = topic.state.openStreams?.get(streamId)?.fence
   const data = reason === null ? undefined : ({ tag: 'json', value: JSON.stringify({ reason }) } as const)

@@ -10,7 +10,7 @@ import type { Client } from './client.ts'
 import { coalesce } from './coalesce.ts'
 import type { CommitItem } from './commit-item.ts'
 import type { Block } from './crowd.ts'
-import { endedError } from './outcomes.ts'
+import { closedError, endedError } from './outcomes.ts'
 import type { Attachment, Reader, Topic } from './topic.ts'
 
 /** Reads from memory before the loop gets its turn. */
@@ -113,6 +113,11 @@ export class Subscription implements Reader {
     void this.catchUp()
   }
 
+  finish(): void {
+    this.live = false
+    this.pump()
+  }
+
   /** Ends it; with an error, the reader is told why. */
   close(error: LitetopicError | null): void {
     if (this.closed) return
@@ -129,6 +134,10 @@ export class Subscription implements Reader {
     const { state } = this.topic
     try {
       for (let reads = 1; !this.closed; reads++) {
+        if (this.hasAll) {
+          this.close(closedError(this.topic, this.shard.incarnation))
+          return
+        }
         if (this.credit <= 0) return
         if (this.client.clogged) return this.waitForSocket()
         // Who deletes the topic ends its subscriptions, when that is durable.
@@ -148,6 +157,12 @@ export class Subscription implements Reader {
       // Here, and not when the promise settles: a credit that comes right behind must find it done.
       this.pumping = false
     }
+  }
+
+  /** Is the topic closed, and has this reader got everything? */
+  private get hasAll(): boolean {
+    const { end, state } = this.topic
+    return end === null && state.closeCommitted && this.position >= state.committedTo
   }
 
   /** Have the records that come next been trimmed, of a topic that is still there? */

@@ -15,6 +15,8 @@ export interface Reader extends CrowdReader {
   readonly isCaughtUp: boolean
   /** A batch at the end of the topic was committed. */
   offer(position: number, size: number, base: number, next: number): void
+  /** The topic is closed: it ends when it has got all there is. */
+  finish(): void
   /** Ends it; with an error, the reader is told why. */
   close(error: LitetopicError | null): void
 }

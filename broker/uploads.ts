@@ -9,6 +9,7 @@ import { findRecordId, recentUpload, type Shard, type StoredUpload } from '../st
 import { admitUpload } from './admission.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
+import { checkOpen } from './outcomes.ts'
 import { partPassed } from './part-garbage.ts'
 import { PartSlots } from './part-slots.ts'
 import type { Registry } from './registry.ts'
@@ -224,6 +225,7 @@ export class Uploads {
     const { name, state } = attachment.topic
     const { shard, clock } = this.options
     const { epoch } = state
+    checkOpen(attachment.topic)
     await this.makeRoom('uploadsPerTopic', () => this.byEpoch.get(epoch)?.size ?? 0, [epoch])
     await this.makeRoom('uploadsOpen', () => this.open, this.byEpoch.keys())
     checkWriter(attachment)

@@ -14,7 +14,7 @@ export interface OperationOwner {
 
 /** A request that is sequenced like an append; its answer is its acknowledgement. */
 export interface SequencedRequest {
-  readonly type: typeof UP.openStream | typeof UP.trim
+  readonly type: typeof UP.openStream | typeof UP.trim | typeof UP.closeTopic
   frame(request: number, handle: number, producerEpoch: number, sequence: number): UpFrame
   answered(reply: unknown): void
 }

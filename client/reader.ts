@@ -1,6 +1,6 @@
 /** Records as async iterators: what `records()` and `batches()` of a session return. */
 
-import { checkId, type FromInfo, LIMITS, LitetopicError, parseCursor } from '../protocol/index.ts'
+import { checkId, type FromInfo, isLitetopicError, LIMITS, LitetopicError, parseCursor } from '../protocol/index.ts'
 import type { Check } from './decode.ts'
 import type { SessionRecord } from './records.ts'
 import { Subscription, type SubscriptionHost, type SubscriptionOptions } from './subscription.ts'
@@ -31,7 +31,7 @@ export interface ReadOptions {
 }
 
 /**
- * Reads on for as long as there is something to read, through lost connections. Rejects with a LitetopicError when the topic
+ * Reads on for as long as there is something to read, through lost connections: to the end of a closed topic. Rejects with a LitetopicError when the topic
  * ends (GONE, RECREATED) or when a hole would have to be crossed (TRIMMED, DIVERGED), with `{ outcome, cursor }` in its
  * details; with SCHEMA_INVALID for a message that the schema refuses; with CONNECTION_CLOSED when the session is closed.
  * Leaving the loop ends the reading and nothing else.
@@ -144,6 +144,11 @@ abstract class SubscriptionReader<T, V> implements Reader<V> {
 
   private fail(error: unknown): void {
     this.close()
+    if (isLitetopicError(error, 'CLOSED')) {
+      this.waiting?.resolve(DONE)
+      this.waiting = null
+      return
+    }
     if (this.waiting === null) this.untold = { error }
     else this.waiting.reject(error)
     this.waiting = null

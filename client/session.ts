@@ -1,6 +1,7 @@
 /** What a user has of a topic: everything that can be done with one session. */
 
 import {
+  ByteWriter,
   checkId,
   LIMITS,
   LitetopicError,
@@ -29,7 +30,7 @@ import { type Checkpoint, checkpointOf, type Resumed, type ResumeFrom, resume } 
 import { type StandardSchemaV1, validate } from './schema.ts'
 import { type ByteSource, isByteSource } from './source.ts'
 import type { Stored, StreamWriter } from './stream-writer.ts'
-import { encodeValue, type Value } from './values.ts'
+import { checkAppendSize, encodeValue, type Value } from './values.ts'
 
 /**
  * Everything survives lost connections: what was written is sent again and stored once, readers go on where they were. All
@@ -142,7 +143,9 @@ export class Session<T = Value> implements AsyncDisposable {
     return this.open(streamId, 'continue')
   }
 
-  /** Reads the records, by default from the start; first what is there, coalesced, then live. Throws BAD_CURSOR, BAD_NAME or BAD_REQUEST. */
+  /**
+   * Reads the records, by default from the start; first what is there, coalesced, then live, until the topic is closed. Throws BAD_CURSOR, BAD_NAME or BAD_REQUEST.
+   */
   records(options: ReadOptions = {}): Reader<SessionRecord<T>> {
     return readRecords(this.attachment, options, this.check)
   }
@@ -220,6 +223,27 @@ export class Session<T = Value> implements AsyncDisposable {
       sequence,
       where,
     ])
+  }
+
+  /**
+   * Closes the topic: it takes no more records, of whomever, and its readers end when they have read all of it. `records` are its
+   * last messages, stored together with the close or not at all. Streams that are open end as stopped. Resolves with the place of
+   * the first of the records, or where it would be; also when the topic was closed before, unless there are records: then it rejects with CLOSED,
+   * as every append does from now on. The session stays open, for reading.
+   */
+  async closeTopic(options: { readonly records?: readonly T[] } = {}): Promise<Stored> {
+    const { records = [] } = options
+    const out = new ByteWriter(64)
+    for (const value of records) writeMessage(out, this.encode(value))
+    checkAppendSize(out.length)
+    const last = records.length === 0 ? {} : { records: out.copy(), count: records.length }
+    const { offset, nextOffset } = await sequencedRequest<typeof UP.closeTopic>(
+      this.attachment,
+      UP.closeTopic,
+      (request, handle, producerEpoch, sequence) => [UP.closeTopic, request, handle, producerEpoch, sequence, last],
+    )
+    this.attachment.nextOffset = nextOffset
+    return { offset, cursor: this.attachment.cursor(nextOffset) }
   }
 
   /** Changes how long the topic and its records are kept; null removes a bound. Resolves with the whole policy. */

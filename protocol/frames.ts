@@ -40,6 +40,7 @@ export const UP = {
   checkpoints: 17,
   context: 18,
   stream: 19,
+  closeTopic: 20,
   upload: 24,
   part: 25,
   abandon: 26,
@@ -161,6 +162,15 @@ export const UP_FRAMES = {
     object({}, { name, asOf: offset, after: name, limit: uint(LIMITS.pageItems) }),
   ),
   [UP.stream]: tuple(literal(UP.stream), request, handle, name),
+  /** With records it is an append too, of so many in these bytes. */
+  [UP.closeTopic]: tuple(
+    literal(UP.closeTopic),
+    request,
+    handle,
+    uint(),
+    sequence,
+    object({}, { records: bytes, count: uint(LIMITS.appendRecords), fence: offset }),
+  ),
   [UP.upload]: tuple(literal(UP.upload), request, handle, name, object({ tag: dataTag }, { id: name, size: uint() })),
   [UP.part]: tuple(literal(UP.part), request, handle, name, uint(), uint(0xffff_ffff), bytes),
   [UP.abandon]: tuple(literal(UP.abandon), request, handle, name),
@@ -226,7 +236,7 @@ export const REPLIES = {
       producer: nullable(producer),
     },
     /** The topic's fence that this handle writes under. */
-    { fence: uint(), contentType },
+    { fence: uint(), contentType, closed: bool },
   ),
   [UP.detach]: object({}),
   /** `fence` is null when the stream was not opened because it has ended or is live elsewhere (mode join). */
@@ -255,6 +265,8 @@ export const REPLIES = {
   [UP.checkpoints]: object({ checkpoints: list(checkpoint), more: bool }),
   [UP.context]: object({ entries: list(contextEntry), more: bool }),
   [UP.stream]: object({ stream: nullable(streamInfo) }),
+  /** `offset`: of the first record, or where it would be; `nextOffset`: the end, for ever. */
+  [UP.closeTopic]: object({ offset, nextOffset: offset }),
   /** `offset`: there is a record of that id, or of this upload, already; nothing is to be uploaded. */
   [UP.upload]: object({ storedParts: uint() }, { offset: nullable(offset) }),
   [UP.part]: object({}),

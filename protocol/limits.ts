@@ -11,6 +11,8 @@ export const LIMITS = {
   nameBytes: 255,
   /** What a topic says that its data is: a media type, with its parameters. */
   contentTypeBytes: 255,
+  /** A Stream-Seq: the text by which the writers of a topic order themselves. */
+  streamSeqBytes: 255,
   /** One WebSocket message, which holds one or more frames. Checked before anything is decoded. */
   messageBytes: 4 * MiB,
   /** The least that an operator may set in its place: an append, or a part of a large message, and its frame. */

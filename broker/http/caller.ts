@@ -12,6 +12,7 @@ import {
   type ReplyOf,
   type UP,
 } from '../../protocol/index.ts'
+import type { AtomicAppend, AtomicAppended } from '../atomic-append.ts'
 import type { AttachReply, AttachRequest } from '../attach.ts'
 import type { Fetched, FetchRequest } from '../fetch.ts'
 import type { ReadReply, ReadRequest } from '../read.ts'
@@ -92,6 +93,16 @@ export class Caller extends CallerLink {
       if (!this.owner.overloaded) this.whenUsable(append, refused)
       else this.owner.whenRelieved(() => this.whenUsable(append, refused))
     })
+  }
+
+  /**
+   * Appends, closes, or both, in one commit with the producer's sequence and a Stream-Seq; see `atomicAppend`. Waits while the disk
+   * does not keep up. An anonymous attachment gives 0 for epoch and sequence.
+   */
+  atomicAppend(request: AtomicAppend): Promise<AtomicAppended> {
+    const append = (): Promise<AtomicAppended> => this.on((at) => this.operations.atomicAppend(at, request))
+    if (!this.owner.overloaded) return append()
+    return new Promise<void>((resolve) => this.owner.whenRelieved(resolve)).then(append)
   }
 
   openStream(request: OpenRequest): Promise<ReplyOf<typeof UP.openStream>> {

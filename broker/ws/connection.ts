@@ -24,7 +24,16 @@ import { encodeShared } from './shared.ts'
 import type { Socket } from './socket.ts'
 
 /** Frames that write to the journal. */
-const PUBLISHING = new Set<number>([UP.attach, UP.append, UP.openStream, UP.stop, UP.trim, UP.policy, UP.delete])
+const PUBLISHING = new Set<number>([
+  UP.attach,
+  UP.append,
+  UP.openStream,
+  UP.closeTopic,
+  UP.stop,
+  UP.trim,
+  UP.policy,
+  UP.delete,
+])
 
 export interface ConnectionOwner {
   /** The connection has something to send when the loop turns. */

@@ -9,11 +9,13 @@ import {
   type LitetopicError,
   newAppendEntry,
   PROTOCOL_VERSION,
+  type ReplyOf,
   readAppendEntry,
   UP,
   type Up,
   type UpFrame,
 } from '../../protocol/index.ts'
+import type { AtomicAppend } from '../atomic-append.ts'
 import type { Operations } from '../operations.ts'
 import type { Subscription } from '../subscription.ts'
 import type { Attachment } from '../topic.ts'
@@ -34,6 +36,8 @@ interface Slot {
 
 /** Frames that a broker takes until it is gone; of an append, each entry is refused by itself. */
 const ENDING: ReadonlySet<number> = new Set([UP.append, UP.credit, UP.detach, UP.unsubscribe])
+
+const NO_BYTES = new Uint8Array(0)
 
 /** What one connection has attached and subscribed to. */
 export class Peer {
@@ -120,6 +124,14 @@ export class Peer {
       case UP.stop: {
         const [, , handle, streamId, { reason }] = frame
         this.handles.with(handle, request, (at) => this.answer(request, operations.stop(at, streamId, reason ?? null)))
+        return
+      }
+      case UP.closeTopic: {
+        const [, , handle, producerEpoch, sequence, { records = NO_BYTES, count = 0, fence }] = frame
+        const close = { producerEpoch, sequence, records, count, fence, close: true }
+        const closing = (at: Attachment): void =>
+          this.answer(request, closeTopic(operations, at, close), { bytes: records.length })
+        this.handles.with(handle, request, closing)
         return
       }
       case UP.trim: {
@@ -296,13 +308,14 @@ export class Peer {
     this.connection.refuse(handle, producerEpoch, sequence, unknownHandle(handle))
   }
 
-  /** Answers a request when its reply is there, and then calls `sent` or `failed`. */
+  /** Answers a request, which keeps so many bytes, when its reply is there, and then calls `sent` or `failed`. */
   private answer(
     request: number,
     reply: Promise<unknown>,
-    then: { sent?: () => void; failed?: () => void } = {},
+    then: { bytes?: number; sent?: () => void; failed?: () => void } = {},
   ): void {
-    this.connection.begun(REQUEST_BYTES)
+    const bytes = REQUEST_BYTES + (then.bytes ?? 0)
+    this.connection.begun(bytes)
     reply
       .then(
         (value) => {
@@ -314,7 +327,16 @@ export class Peer {
           then.failed?.()
         },
       )
-      .finally(() => this.connection.ended(REQUEST_BYTES))
+      .finally(() => this.connection.ended(bytes))
       .catch((error: unknown) => this.connection.fail(0, asLitetopicError(error)))
   }
+}
+
+async function closeTopic(
+  operations: Operations,
+  attachment: Attachment,
+  request: AtomicAppend,
+): Promise<ReplyOf<typeof UP.closeTopic>> {
+  const { offset, nextOffset } = await operations.atomicAppend(attachment, request)
+  return { offset: offset ?? nextOffset, nextOffset }
 }

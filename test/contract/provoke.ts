@@ -9,6 +9,7 @@ import { connect, type StandardSchemaV1 } from '../../client/index.ts'
 import { type ErrorCode, formatCursor, LIMITS, UP, type UpFrame, writeMessage } from '../../protocol/index.ts'
 import { MemoryDisk, openLevelStore, openMemoryStore } from '../../storage/index.ts'
 import { afterwards, checkpoint, message, streamEnd, TestBroker, tempDir, token } from '../broker/brokers.ts'
+import { CallerBroker, recordsOf } from '../broker/callers.ts'
 import { HeldStore } from '../broker/held-store.ts'
 import { begin } from '../broker/large.ts'
 import { codeOf, type Peer } from '../broker/peer.ts'
@@ -20,7 +21,6 @@ export type Provoke = () => Promise<string>
 export const RESERVED: { readonly [code in ErrorCode]?: string } = {
   UNAUTHENTICATED: 'kept for access control',
   ACCESS_DENIED: 'kept for access control',
-  CLOSED: 'kept for topics that take no more records; no frame of this version closes one, a head may say so',
 }
 
 async function peerOf(broker: TestBroker, producer: string | null = 'p'): Promise<Peer> {
@@ -200,6 +200,16 @@ export const PROVOKE: { readonly [code in ErrorCode]?: Provoke } = {
   }),
   PRODUCER_LIMIT: tooManyProducers,
   FENCED: twoWriters,
+  CLOSED: asked(async (peer) => {
+    await peer.ask(UP.closeTopic, 0, 0, 0, {})
+    await peer.append({ sequence: 1 }, message('late'))
+  }),
+  STREAM_SEQ_STALE: async () => {
+    const caller = await (await CallerBroker.start()).caller('t')
+    const append = { producerEpoch: 0, sequence: 0, streamSeq: 'a', ...recordsOf(message('one')) }
+    await caller.atomicAppend(append)
+    return codeOf(caller.atomicAppend(append))
+  },
   STREAM_UNKNOWN: asked((peer) => openStream(peer, 0, 'continue')),
   STREAM_EXISTS: asked(async (peer) => {
     await openStream(peer, 0)

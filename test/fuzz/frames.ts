@@ -44,6 +44,10 @@ const MAKERS: { readonly [type in keyof typeof UP_FRAMES]: Maker } = {
     r.pick(['create', 'continue', 'join']),
   ],
   [UP.stop]: (r) => [request(r), handle(r), r.chance(0.2) ? null : id(r), { reason: maybe(r, () => 'enough') }],
+  [UP.closeTopic]: (r) => [
+    ...[request(r), handle(r), number(r) % 3, number(r)],
+    { records: maybe(r, () => new Uint8Array(r.between(0, 30))), count: maybe(r, () => number(r)) },
+  ],
   [UP.trim]: (r) => [request(r), handle(r), number(r) % 3, number(r), { before: maybe(r, () => number(r)) }],
   [UP.policy]: (r) => [request(r), handle(r), { lingerMs: r.between(0, 2000), maxRecords: maybe(r, () => 100) }],
   [UP.subscribe]: (r) => [
