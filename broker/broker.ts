@@ -18,6 +18,7 @@ import { HttpServer } from './http/server.ts'
 import { checkMaxMessageBytes, type LimitOptions, limitTable, type PrefixLimits } from './limits.ts'
 import { policyTable } from './policy.ts'
 import { Recovery } from './recovery.ts'
+import { Unsent } from './unsent.ts'
 import { Hub, type Transport } from './ws/hub.ts'
 
 /** Linger and retention; see PROTOCOL.md, Limits. Retention is in whole chunks; null or absent is without bound. */
@@ -82,8 +83,11 @@ export interface Broker {
   readonly host: string
   readonly port: number
   readonly dataDir: string | null
-  /** Topics in memory, sessions and connections, how full the journal is (1 is full), and whether the store takes writes now. */
-  stats(): CoreStats & { readonly connections: number }
+  /**
+   * Topics in memory, sessions and connections, what sockets have not taken yet, how full the journal is (1 is full), and whether the
+   * store takes writes now.
+   */
+  stats(): CoreStats & { readonly connections: number; readonly unsentBytes: number }
   /**
    * Refuses new work with SHUTTING_DOWN, tells clients when to come back, answers what is under way, stores it, and closes.
    * Idempotent.
@@ -152,9 +156,10 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
   let core: Core | null = await coreOn(store)
   const version = packageVersion()
   const { frameBytes } = limits
-  const hub = new Hub({ core, clock, version, frameBytes })
+  const unsent = new Unsent()
+  const hub = new Hub({ core, clock, version, frameBytes, unsent })
   const host = options.host ?? DEFAULT_HOST
-  const listening = { host, port: checkPort(options.port), frameBytes, core: () => core, clock }
+  const listening = { host, port: checkPort(options.port), frameBytes, core: () => core, clock, unsent }
   const http = options.transport === undefined ? new HttpServer({ ...listening, maxMessageBytes, version }) : null
   const port = await hub.open(options.transport ?? (http as HttpServer))
   core.start()
@@ -162,7 +167,8 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
   return brokerAt(host, port, store.location, {
     stats() {
       const stats = core?.stats() ?? NO_CORE
-      return { ...stats, connections: hub.connections, reclaimed: reclaimed + stats.reclaimed }
+      const unsentBytes = unsent.bytes
+      return { ...stats, connections: hub.connections, unsentBytes, reclaimed: reclaimed + stats.reclaimed }
     },
     async close() {
       await control?.close()

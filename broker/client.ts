@@ -28,8 +28,8 @@ export interface SharedBatches {
   /** Where each begins, and where the last one ends. */
   readonly starts: readonly number[]
   readonly size: number
-  /** What a transport made of them, by the number of the subscription, for the first reader that has it. */
-  readonly encoded: Map<number, SharedMessage>
+  /** What a transport made of them for the first reader of its kind: by the number of the subscription, or how it is encoded. */
+  readonly encoded: Map<number | string, SharedMessage>
 }
 
 export interface Client {

@@ -24,7 +24,7 @@ export interface CrowdReader {
 /** Batches of one topic that were committed one behind the other. */
 export class Block implements SharedBatches {
   readonly flags = DELIVER_LIVE
-  readonly encoded = new Map<number, SharedMessage>()
+  readonly encoded = new Map<number | string, SharedMessage>()
   /** Offset of the first record, and the one after the last. */
   readonly base: number
   next: number

@@ -130,6 +130,14 @@ export const LIMITS = {
   storeProbeBytes: 4 * MiB,
   /** A WebSocket ping to a silent client, and as long again for its answer. */
   pingMs: 30_000,
+  /** Of silence on an open HTTP response before it is sent something that means nothing. */
+  heartbeatMs: 15_000,
+  /** What an event stream over HTTP holds that its socket has not taken; beyond it, it is read for from storage. */
+  eventBufferBytes: 256 * KiB,
+  /** How soon a reader of an event stream whose connection broke is to come back. */
+  eventRetryMs: 1_000,
+  /** One of which its reader takes nothing for so long is cut off. */
+  eventStuckMs: 60_000,
   /** Between opening a connection and its hello. */
   helloMs: 10_000,
   /** HTTP: the headers of a request, and its request line; how long they may take to come. */

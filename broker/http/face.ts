@@ -5,9 +5,11 @@ import { LIMITS, LitetopicError } from '../../protocol/index.ts'
 import type { Clock } from '../clock.ts'
 import type { Core } from '../core.ts'
 import type { Operations } from '../operations.ts'
+import type { Unsent } from '../unsent.ts'
 import { Bodies, cutOff, type Held } from './bodies.ts'
 import { Caller, type CallerOwner, type Outlet } from './caller.ts'
 import type { Reply, Request } from './fastify.ts'
+import { EventStreams } from './sse.ts'
 
 export interface FaceOptions {
   /** Null while the store is opened anew. */
@@ -16,6 +18,7 @@ export interface FaceOptions {
   /** The largest content of a message, in bytes. */
   readonly maxMessageBytes: number
   readonly version: string
+  readonly unsent: Unsent
 }
 
 /** A request and its response, under way. */
@@ -26,6 +29,7 @@ interface Exchange extends Held {
 export class Face implements CallerOwner {
   readonly options: FaceOptions
   readonly bodies: Bodies
+  readonly events: EventStreams
   private readonly open = new Map<IncomingMessage, Exchange>()
   private relieved: (() => void)[] = []
   /** Why nothing new is begun any more, or null. */
@@ -35,6 +39,7 @@ export class Face implements CallerOwner {
   constructor(options: FaceOptions) {
     this.options = options
     this.bodies = new Bodies(options.clock)
+    this.events = new EventStreams(options.clock, options.unsent)
   }
 
   /** Throws STORE_UNAVAILABLE while the store is opened anew. */
@@ -49,8 +54,8 @@ export class Face implements CallerOwner {
   }
 
   /** The request as a client of the broker, until its response ends or its connection does. One for each request, of one topic. */
-  caller({ raw, request }: Reply): Caller {
-    const caller = new Caller(this, new ResponseOutlet(raw))
+  caller({ raw, request }: Reply, outlet: Outlet = new ResponseOutlet(raw)): Caller {
+    const caller = new Caller(this, outlet)
     const exchange = this.open.get(request.raw)
     if (exchange !== undefined) exchange.caller = caller
     // It was over before it was looked at.

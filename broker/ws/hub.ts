@@ -2,8 +2,10 @@
 
 import { DOWN, LIMITS, LitetopicError, type UpFrame } from '../../protocol/index.ts'
 import type { Clock } from '../clock.ts'
+import { comeBack } from '../come-back.ts'
 import type { Core } from '../core.ts'
 import type { Operations } from '../operations.ts'
+import type { Unsent } from '../unsent.ts'
 import { Connection, type ConnectionOwner } from './connection.ts'
 import { Peer } from './dispatch.ts'
 import type { Socket } from './socket.ts'
@@ -22,6 +24,7 @@ export interface HubOptions {
   readonly version: string
   /** The largest message that a connection may send. */
   readonly frameBytes: number
+  readonly unsent: Unsent
 }
 
 /** Connections that are pinged in one turn of the loop. */
@@ -33,8 +36,6 @@ export class Hub implements ConnectionOwner {
   private dirty: Connection[] = []
   private readonly pausedOnes = new Set<Connection>()
   private cancelPing: (() => void) | null = null
-  /** Of all connections, what their sockets have not taken yet. */
-  private unsentBytes = 0
   private transport: Transport | null = null
   /** Called when a connection has no operation under way any more. */
   private whenAnswered: () => void = () => undefined
@@ -69,7 +70,7 @@ export class Hub implements ConnectionOwner {
   async close(): Promise<void> {
     this.cancelPing?.()
     const closed = this.transport?.close() ?? Promise.resolve()
-    const delay = delayFor(this.peers.size)
+    const delay = comeBack(this.peers.size)
     const refusal = new LitetopicError('SHUTTING_DOWN', 'the broker is stopping: come back after the delay', delay)
     for (const [connection, peer] of this.peers) {
       peer.stop(refusal)
@@ -95,11 +96,11 @@ export class Hub implements ConnectionOwner {
   }
 
   get congested(): boolean {
-    return this.unsentBytes > LIMITS.unsentBytes
+    return this.options.unsent.congested
   }
 
   held(bytes: number): void {
-    this.unsentBytes += bytes
+    this.options.unsent.held(bytes)
   }
 
   frame(connection: Connection, frame: UpFrame): void {
@@ -191,7 +192,7 @@ export class Hub implements ConnectionOwner {
     const away = [...this.peers]
     for (const [connection, peer] of away) {
       peer.close()
-      if (connection.greeted) connection.send([DOWN.goaway, 'the store is opened anew', delayFor(away.length)])
+      if (connection.greeted) connection.send([DOWN.goaway, 'the store is opened anew', comeBack(away.length)])
       connection.closeGoingAway()
     }
     this.options.clock.after(LIMITS.stopSocketMs, () => {
@@ -211,11 +212,4 @@ export class Hub implements ConnectionOwner {
     for (const connection of left.splice(-PINGS_PER_TURN)) if (this.peers.has(connection)) connection.ping()
     if (left.length > 0) setImmediate(() => this.pingSome(left))
   }
-}
-
-/** Spread over a range that grows with their number, so that a broker just started is not stormed. */
-function delayFor(connections: number): { minDelayMs: number; maxDelayMs: number } {
-  const { goawayMinMs, goawayMsPerConnection, goawayMaxMs } = LIMITS
-  const maxDelayMs = Math.min(goawayMinMs + connections * goawayMsPerConnection, goawayMaxMs)
-  return { minDelayMs: goawayMinMs, maxDelayMs }
 }

@@ -16,6 +16,9 @@ const OWN_MESSAGE_BYTES = 64 * 1024
 
 const NOBODY: readonly (() => void)[] = []
 
+/** What takes it. */
+export type OutgoingSocket = Pick<Socket, 'bufferedAmount' | 'send' | 'share'>
+
 export interface OutgoingOwner {
   /** There is something to be flushed when the loop turns. */
   gathered(): void
@@ -28,8 +31,9 @@ export interface OutgoingOwner {
 }
 
 export class Outgoing {
-  private readonly socket: Socket
+  private readonly socket: OutgoingSocket
   private readonly owner: OutgoingOwner
+  private readonly bufferBytes: number
   private queue: Uint8Array[] = []
   private readonly acks = new PackedFrame(DOWN.ack)
   private readonly deliveries = new PackedFrame(DOWN.deliver)
@@ -44,14 +48,16 @@ export class Outgoing {
   private gone = false
   private readonly sent = (): void => this.taken(NOBODY)
 
-  constructor(socket: Socket, owner: OutgoingOwner) {
+  /** `bufferBytes`: what it may hold unsent, as long as the owner is not congested. */
+  constructor(socket: OutgoingSocket, owner: OutgoingOwner, bufferBytes: number = LIMITS.socketBufferBytes) {
     this.socket = socket
     this.owner = owner
+    this.bufferBytes = bufferBytes
   }
 
   get clogged(): boolean {
     const { unsentBytes } = this
-    return unsentBytes > LIMITS.socketBufferBytes || (unsentBytes > LIMITS.unsentShareBytes && this.owner.congested)
+    return unsentBytes > this.bufferBytes || (unsentBytes > LIMITS.unsentShareBytes && this.owner.congested)
   }
 
   /** Gathered, or handed to the socket, which has not taken it yet. */
