@@ -79,9 +79,12 @@ async function measureEmpty(size: MillionSize, context: Context): Promise<Empty>
   }
 }
 
-/** All attached, nothing to do. */
+/** All attached, nothing to do, and dormant by then. */
 async function measureHold(fleet: Fleet, size: MillionSize, empty: Empty): Promise<Figures> {
-  const memory = await fleet.telling('holding', () => fleet.memory(size.idleMs))
+  const memory = await fleet.telling('holding', async () => {
+    await fleet.broker.until(({ residentTopics }) => residentTopics === 0)
+    return fleet.memory(size.idleMs)
+  })
   return { ...above(empty.memory, memory, fleet.topics), diskBytes: await fleet.broker.diskBytes() }
 }
 

@@ -75,12 +75,13 @@ describe('a tiny run of all', () => {
     expect(Math.abs(stored / traffic('commitBytes') - 1)).toBeLessThan(0.01)
   })
 
-  it('latency: times at both shares of the maximum', () => {
+  it('latency: times at both shares of the maximum, and beside sessions that come and go', () => {
     const results = resultsOf('latency')
     const maximum = figureAt(results, 'maximumTokensPerSecond')
-    for (const percent of [20, 60]) {
-      const at = (...path: string[]) => figureAt(results, 'byLoadPercent', String(percent), ...path)
-      expect(Math.abs(at('tokensPerSecond') - (maximum * percent) / 100)).toBeLessThan(1)
+    expect(figureAt(results, 'byLoadPercent', '20 with churn', 'sessionsPerSecond')).toBeGreaterThan(0)
+    for (const load of ['20', '60', '20 with churn']) {
+      const at = (...path: string[]) => figureAt(results, 'byLoadPercent', load, ...path)
+      expect(Math.abs(at('tokensPerSecond') - (maximum * Number.parseInt(load, 10)) / 100)).toBeLessThan(1)
       expect(at('deliveryMs', 'p999')).toBeGreaterThanOrEqual(at('deliveryMs', 'p50'))
       expect(at('deliveryMs', 'p50')).toBeGreaterThan(0)
     }
