@@ -7,7 +7,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BrokerOptions } from '../broker/index.ts'
-import { removeDirectory, startChild, temporaryDirectory } from './child.ts'
+import { failSuite, removeDirectory, startChild, temporaryDirectory } from './child.ts'
 import { type Heap, resident } from './memory.ts'
 import { Asker } from './requests.ts'
 
@@ -158,6 +158,11 @@ export class BrokerProcess {
     const startedMs = performance.now()
     const { child, first } = await startChild<BrokerReady>(MAIN, [JSON.stringify(settings)], ['--expose-gc'])
     this.child = child
+    child.once('exit', (code, signal) => {
+      // Most loads would wait for it to come back. An interrupt of the terminal goes to all processes, and has its own way.
+      if (!child.killed && signal !== 'SIGINT')
+        failSuite(`the broker ended in the middle of the run, with ${signal ?? `code ${code}`}`)
+    })
     this.asker = new Asker(child)
     this.url = first.url
     this.port = first.port

@@ -77,6 +77,13 @@ export function endSuite(code: number): Promise<void> {
   return ending
 }
 
+/** Says why, and ends the suite as failed, unless it is ending anyway. */
+export function failSuite(reason: string): void {
+  if (isEnding()) return
+  console.error(reason)
+  void endSuite(1)
+}
+
 /** What fails from now on fails because the suite ends. */
 export function isEnding(): boolean {
   return ending !== null

@@ -1,4 +1,4 @@
-/** An interrupted run of the suite leaves neither processes nor directories behind. */
+/** A run of the suite that is interrupted, or loses its broker, leaves neither processes nor directories behind. */
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -21,17 +21,7 @@ it.each([
 ] as const)(
   '%s stops the programs of a run, removes its directories, and ends with code %i',
   async (signal, code) => {
-    directory = await mkdtemp(join(tmpdir(), 'litetopic-interruption-'))
-    const suite = spawn(process.execPath, ['--import', 'tsx', MAIN, 'latency'], {
-      env: { ...process.env, TMPDIR: directory },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    })
-    // What is under way then has a broker, clients and data.
-    await once(suite.stderr, 'data')
-    const children = await childrenOf(suite.pid ?? 0)
-    expect(children).not.toEqual([])
-    const runs = async () => (await readdir(directory)).filter((name) => name.startsWith('litetopic-'))
-    expect(await runs()).toHaveLength(1)
+    const { suite, children } = await running()
     suite.kill(signal)
     expect(await once(suite, 'exit')).toEqual([code, null])
     expect(await runs()).toEqual([])
@@ -39,6 +29,39 @@ it.each([
   },
   60_000,
 )
+
+it('a broker that ends in the middle of a run fails it, and is named', async () => {
+  const { suite, children } = await running()
+  let said = ''
+  suite.stderr.on('data', (bytes) => {
+    said += bytes
+  })
+  const commands = await Promise.all(children.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8')))
+  const broker = children.filter((_, i) => commands[i]?.includes('broker-main'))
+  expect(broker).toHaveLength(1)
+  process.kill(broker[0] as number, 'SIGKILL')
+  expect(await once(suite, 'exit')).toEqual([1, null])
+  expect(said).toContain('the broker ended in the middle of the run, with SIGKILL')
+  expect(await runs()).toEqual([])
+}, 60_000)
+
+/** A run that has a broker, clients and data. */
+async function running() {
+  directory = await mkdtemp(join(tmpdir(), 'litetopic-interruption-'))
+  const suite = spawn(process.execPath, ['--import', 'tsx', MAIN, 'latency'], {
+    env: { ...process.env, TMPDIR: directory },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  await once(suite.stderr, 'data')
+  const children = await childrenOf(suite.pid ?? 0)
+  expect(children).not.toEqual([])
+  expect(await runs()).toHaveLength(1)
+  return { suite, children }
+}
+
+async function runs(): Promise<string[]> {
+  return (await readdir(directory)).filter((name) => name.startsWith('litetopic-'))
+}
 
 /** Those of Linux; the process itself elsewhere, so that the test says so. */
 async function childrenOf(pid: number): Promise<number[]> {
