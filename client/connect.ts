@@ -13,11 +13,12 @@ import {
 import { Attachment } from './attachment.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { Connection } from './connection.ts'
+import { type Fetch, httpSockets } from './http-socket.ts'
 import { randomId } from './random-id.ts'
 import { type ConnectionState, RECONNECT_DEFAULTS, type ReconnectOptions } from './reconnect.ts'
 import type { StandardSchemaV1 } from './schema.ts'
 import { Session } from './session.ts'
-import { type SocketFactory, socketUrl } from './socket.ts'
+import { connectionUrl, type SocketFactory } from './socket.ts'
 import type { Value } from './values.ts'
 import { openSocket } from './websocket.ts'
 
@@ -28,6 +29,8 @@ export interface ConnectOptions {
   readonly reconnect?: Partial<ReconnectOptions>
   /** Another WebSocket than the platform's. */
   readonly webSocket?: SocketFactory
+  /** Another `fetch` than the platform's, for an http address. */
+  readonly fetch?: Fetch
   /** Another clock than the platform's. */
   readonly clock?: Clock
 }
@@ -84,7 +87,10 @@ export interface Broker extends AsyncDisposable {
   close(): Promise<void>
 }
 
-/** Nothing happens before the first request. Throws BAD_REQUEST unless the address begins with ws, wss, http or https. */
+/**
+ * Nothing happens before the first request. With ws:// or wss:// the connection is a WebSocket; with http:// or https:// it needs
+ * nothing but fetch and web streams, for where WebSockets do not pass, and promises the same. Throws BAD_REQUEST for other addresses.
+ */
 export function connect(url: string, options: ConnectOptions = {}): Broker {
   return new RemoteBroker(url, options)
 }
@@ -94,12 +100,13 @@ class RemoteBroker implements Broker {
   private readonly connection: Connection
 
   constructor(url: string, options: ConnectOptions) {
-    this.url = socketUrl(url)
+    this.url = connectionUrl(url)
     this.connection = new Connection({
       url: this.url,
       token: options.token,
       clock: options.clock ?? systemClock,
-      openSocket: options.webSocket ?? openSocket,
+      openSocket:
+        options.webSocket ?? (this.url.startsWith('http') ? httpSockets(options.fetch ?? plainFetch) : openSocket),
       reconnect: { ...RECONNECT_DEFAULTS, ...options.reconnect },
     })
   }
@@ -160,6 +167,9 @@ class RemoteBroker implements Broker {
     }
   }
 }
+
+/** Called as a method it is refused by browsers. */
+const plainFetch: Fetch = (url, init) => fetch(url, init)
 
 function attachOptions<T>(options: SessionOptions<T>): AttachOptions {
   const { create, observe, exclusive, lingerMs, maxBytes, maxRecords, maxAgeMs } = options

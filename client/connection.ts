@@ -16,6 +16,7 @@ import type { Clock } from './clock.ts'
 import { type Exchange, RequestQueue } from './exchange.ts'
 import { Link } from './link.ts'
 import { Account } from './operation.ts'
+import { retryDelayMs } from './passing.ts'
 import {
   type ConnectionState,
   NOT_CONNECTED,
@@ -313,7 +314,9 @@ export class Connection {
       return
     }
     if (wasOpen) for (const attached of this.router.attachments) attached.lost()
-    this.apply({ type: 'dropped', nowMs: this.clock.nowMs(), random: this.clock.random() })
+    const random = this.clock.random()
+    const leastMs = 'retryAfterMs' in error.details ? retryDelayMs(error, random) : 0
+    this.apply({ type: 'dropped', nowMs: this.clock.nowMs(), random, leastMs })
   }
 
   /** A token that has run out can be replaced if there is a function to ask; one that was never good cannot. */

@@ -25,7 +25,7 @@ import {
 } from '../protocol/index.ts'
 import type { Clock } from './clock.ts'
 import type { Operation } from './operation.ts'
-import type { Socket, SocketFactory } from './socket.ts'
+import type { Socket, SocketEvents, SocketFactory } from './socket.ts'
 
 export interface LinkEvents {
   /** From here on frames may be sent. */
@@ -83,7 +83,7 @@ export class Link {
     this.events = events
     this.clock = clock
     this.lastReceivedMs = clock.nowMs()
-    this.socket = openSocket(url, {
+    const told: SocketEvents = {
       opened: () => {
         if (this.over) return
         clock.clearTimeout(this.timer)
@@ -93,7 +93,8 @@ export class Link {
       },
       message: (bytes) => this.receive(bytes),
       closed: (why) => this.end(new LitetopicError('BROKER_UNREACHABLE', `the connection to ${url} is lost: ${why}`)),
-    })
+    }
+    this.socket = openSocket(url, told, token)
     this.timer = clock.setTimeout(() => this.giveUp('the connection could not be opened in time'), patienceMs)
   }
 

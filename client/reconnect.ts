@@ -25,8 +25,8 @@ export type ReconnectEvent =
   | { readonly type: 'wanted' }
   /** The broker has welcomed the connection. */
   | { readonly type: 'welcomed'; readonly nowMs: number }
-  /** The connection, or the attempt, is over; `random` is 0 up to 1. */
-  | { readonly type: 'dropped'; readonly nowMs: number; readonly random: number }
+  /** The connection, or the attempt, is over; `random` is 0 up to 1. It is not tried again before `leastMs`, default 0. */
+  | { readonly type: 'dropped'; readonly nowMs: number; readonly random: number; readonly leastMs?: number }
   | { readonly type: 'goaway'; readonly minMs: number; readonly maxMs: number }
   /** The wait is over. */
   | { readonly type: 'timer' }
@@ -92,7 +92,7 @@ export function patienceMs({ attempt }: ReconnectState): number {
 
 function dropped(
   state: ReconnectState,
-  event: { readonly nowMs: number; readonly random: number },
+  event: { readonly nowMs: number; readonly random: number; readonly leastMs?: number },
   options: ReconnectOptions,
 ): Step {
   // A connection counts as one that held only if it was open for as long as the longest wait: a broker that welcomes and
@@ -105,7 +105,7 @@ function dropped(
       : state.away.minMs + event.random * Math.max(0, state.away.maxMs - state.away.minMs)
   return {
     state: { phase: 'waiting', attempt: attempt + 1, openedMs: 0, away: null },
-    actions: [{ type: 'wait', ms }],
+    actions: [{ type: 'wait', ms: Math.max(ms, event.leastMs ?? 0) }],
   }
 }
 

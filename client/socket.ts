@@ -1,6 +1,9 @@
-/** What the client needs of a WebSocket. websocket.ts has it for Node, websocket-browser.ts for browsers; tests bring their own. */
+/**
+ * What the client needs of a WebSocket. websocket.ts has it for Node, websocket-browser.ts for browsers, http-socket.ts where there
+ * is only HTTP; tests bring their own.
+ */
 
-import { LitetopicError, WEBSOCKET_PATH } from '../protocol/index.ts'
+import { CONNECTIONS_PATH, LitetopicError, WEBSOCKET_PATH } from '../protocol/index.ts'
 
 /** An open, or opening, WebSocket of binary messages. */
 export interface Socket {
@@ -22,19 +25,30 @@ export interface SocketEvents {
   closed(reason: string): void
 }
 
-/** Opens a WebSocket with the protocol's subprotocol. Never throws: what goes wrong is told by `closed`. */
-export type SocketFactory = (url: string, events: SocketEvents) => Socket
+/**
+ * Opens a WebSocket with the protocol's subprotocol, or what takes its place at an http address. Never throws: what goes wrong is told
+ * by `closed`. The token goes with hello; who speaks HTTP has it for `Authorization`.
+ */
+export type SocketFactory = (url: string, events: SocketEvents, token?: string) => Socket
 
-/** The address of a broker's WebSocket: its path is added unless it is there. Throws BAD_REQUEST. */
-export function socketUrl(url: string): string {
+/** By the scheme of an address: where its connections are opened. */
+const PATHS: Readonly<Record<string, string>> = {
+  'ws:': WEBSOCKET_PATH,
+  'wss:': WEBSOCKET_PATH,
+  'http:': CONNECTIONS_PATH,
+  'https:': CONNECTIONS_PATH,
+}
+
+/** The address where a broker's connections are opened: the path is added unless it is there. Throws BAD_REQUEST. */
+export function connectionUrl(url: string): string {
   const address = URL.canParse(url) ? new URL(url) : null
-  if (address?.protocol === 'http:') address.protocol = 'ws:'
-  if (address?.protocol === 'https:') address.protocol = 'wss:'
-  if (address === null || (address.protocol !== 'ws:' && address.protocol !== 'wss:')) {
-    throw new LitetopicError('BAD_REQUEST', `${JSON.stringify(url)} is no broker's address: use ws:// or wss://`)
+  const path = PATHS[address?.protocol ?? '']
+  if (address === null || path === undefined) {
+    const known = 'use ws:// or wss://, or where WebSockets do not pass http:// or https://'
+    throw new LitetopicError('BAD_REQUEST', `${JSON.stringify(url)} is no broker's address: ${known}`)
   }
   address.hash = ''
-  const path = address.pathname.replace(/\/$/, '')
-  if (!path.endsWith(WEBSOCKET_PATH)) address.pathname = path + WEBSOCKET_PATH
+  const given = address.pathname.replace(/\/$/, '')
+  address.pathname = given.endsWith(path) ? given : given + path
   return address.href
 }

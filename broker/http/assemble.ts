@@ -1,6 +1,6 @@
 /** Puts the routes together, and around them what holds for all: ids, CORS, problems, what there is at a path, and its description. */
 
-import { ERRORS, isErrorCode, LIMITS, LitetopicError, WEBSOCKET_PATH } from '../../protocol/index.ts'
+import { CONNECTIONS_PATH, ERRORS, isErrorCode, LIMITS, LitetopicError, WEBSOCKET_PATH } from '../../protocol/index.ts'
 import { answerProblem } from './answers.ts'
 import { compressed } from './compress.ts'
 import { answerPreflight, CORS_HEADERS } from './cors.ts'
@@ -25,7 +25,8 @@ export function addRoutes(app: App, face: Face): void {
   })
   app.addHook('onRequest', (request, reply, done) => {
     reply.headers(CORS_HEADERS).header('x-request-id', request.id)
-    if (face.stopping !== null) done(face.stopping)
+    // An open connection is told in its own words.
+    if (face.stopping !== null && !request.url.startsWith(`${CONNECTIONS_PATH}/`)) done(face.stopping)
     else if (request.url.length > LIMITS.httpUrlBytes) done(urlTooLong(request.url.length))
     else done()
   })

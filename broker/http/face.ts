@@ -6,6 +6,7 @@ import type { Clock } from '../clock.ts'
 import type { Core } from '../core.ts'
 import type { Operations } from '../operations.ts'
 import type { Unsent } from '../unsent.ts'
+import type { Socket } from '../ws/socket.ts'
 import { Bodies, cutOff, type Held } from './bodies.ts'
 import { Caller, type CallerOwner, type Outlet } from './caller.ts'
 import type { Reply, Request } from './fastify.ts'
@@ -17,6 +18,8 @@ export interface FaceOptions {
   readonly clock: Clock
   /** The largest content of a message, in bytes. */
   readonly maxMessageBytes: number
+  /** The largest message of a connection, be it a WebSocket or over HTTP. */
+  readonly frameBytes: number
   readonly version: string
   readonly unsent: Unsent
 }
@@ -32,6 +35,8 @@ export class Face implements CallerOwner {
   readonly events: EventStreams
   private readonly open = new Map<IncomingMessage, Exchange>()
   private relieved: (() => void)[] = []
+  /** Takes a connection over HTTP as it takes WebSockets. */
+  accept: (socket: Socket) => void = () => undefined
   /** Why nothing new is begun any more, or null. */
   stopping: LitetopicError | null = null
   private whenAnswered: () => void = () => undefined
@@ -68,6 +73,12 @@ export class Face implements CallerOwner {
     const exchange = this.open.get(raw)
     if (exchange === undefined) done(cutOff())
     else this.bodies.read(raw, exchange, routeOptions.bodyLimit ?? LIMITS.httpBodyBytes, done)
+  }
+
+  /** Nothing of the body is held any more, though the response goes on. */
+  forgetBody({ raw }: Request): void {
+    const exchange = this.open.get(raw)
+    if (exchange !== undefined) this.bodies.release(exchange)
   }
 
   whenRelieved(resume: () => void): void {

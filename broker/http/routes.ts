@@ -1,5 +1,6 @@
 /** Every route of the HTTP face, a plugin for each part of it. A part is added here, and nowhere else. */
 
+import { connectionRoutes } from './connections/connections.ts'
 import { streamRoutes } from './durable-streams/routes.ts'
 import type { Face } from './face.ts'
 import type { App } from './fastify.ts'
@@ -9,6 +10,8 @@ import { sessionRoutes } from './sessions/sessions.ts'
 export type Routes = (app: App, face: Face) => void
 
 export const ROUTES: readonly Routes[] = [
+  // Connections of clients that WebSockets do not reach.
+  connectionRoutes,
   // Sessions: listing, describing, creating, deleting.
   sessionRoutes,
   // Records, context, checkpoints.

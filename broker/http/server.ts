@@ -50,6 +50,7 @@ export class HttpServer implements Transport {
 
   async listen(accept: (socket: Socket) => void): Promise<number> {
     const { host, port } = this.options
+    this.face.accept = accept
     await this.app.ready()
     this.http.on('upgrade', (request, socket, head) => this.upgrades.upgrade(request, socket, head, accept))
     return new Promise((resolve, reject) => {

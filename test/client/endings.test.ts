@@ -4,14 +4,14 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Broker as Server, startBroker } from '../../broker/index.ts'
 import { type Broker, connect } from '../../client/index.ts'
 import type { SocketFactory } from '../../client/socket.ts'
-import { openSocket } from '../../client/websocket.ts'
+import { addressOf, open } from './transport.ts'
 
 let server: Server
 let broker: Broker
 
 beforeEach(async () => {
   server = await startBroker({ port: 0, dataDir: null })
-  broker = connect(server.url)
+  broker = connect(addressOf(server))
 })
 
 afterEach(async () => {
@@ -47,7 +47,7 @@ describe('a reader begun on a session that is over', () => {
 
 it('a writer whose topic is deleted in the message that opens it is refused, not left waiting', async () => {
   const network = holdingNetwork()
-  const holder = connect(server.url, { webSocket: network.open })
+  const holder = connect(addressOf(server), { webSocket: network.open })
   const session = await holder.session('a')
   network.hold()
   const opening = session.openStream('s')
@@ -117,7 +117,7 @@ function holdingNetwork(): { open: SocketFactory; hold(): void; held(): Promise<
   return {
     open: (url, events) => {
       deliver = (message) => events.message(message)
-      return openSocket(url, {
+      return open(url, {
         ...events,
         message(bytes) {
           if (!holding) return events.message(bytes)

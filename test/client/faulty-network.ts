@@ -1,7 +1,7 @@
-/** WebSockets that can be cut, or made to lose what comes, from one moment to the next. */
+/** Connections that can be cut, or made to lose what comes, from one moment to the next. */
 
-import type { Socket, SocketFactory } from '../../client/index.ts'
-import { openSocket } from '../../client/websocket.ts'
+import type { Socket, SocketEvents, SocketFactory } from '../../client/index.ts'
+import { open } from './transport.ts'
 
 interface Line {
   readonly socket: Socket
@@ -20,10 +20,21 @@ export class FaultyNetwork {
   onArrival: () => void = () => {}
   private lines: Line[] = []
 
-  readonly open: SocketFactory = (url, events) => {
+  readonly open: SocketFactory = (url, events, token) => {
     if (this.down) {
       setImmediate(() => events.closed('the network is down'))
       return { send: () => {}, bufferedBytes: 0, close: () => {}, terminate: () => {} }
+    }
+    const told: SocketEvents = {
+      opened: () => line.over || events.opened(),
+      message: (bytes) => {
+        if (line.over) return
+        this.onArrival()
+        if (this.deaf || line.over) return
+        this.arrived++
+        events.message(bytes)
+      },
+      closed: (reason) => line.closed(reason),
     }
     const line: Line = {
       over: false,
@@ -32,17 +43,7 @@ export class FaultyNetwork {
         line.over = true
         events.closed(reason)
       },
-      socket: openSocket(url, {
-        opened: () => line.over || events.opened(),
-        message: (bytes) => {
-          if (line.over) return
-          this.onArrival()
-          if (this.deaf || line.over) return
-          this.arrived++
-          events.message(bytes)
-        },
-        closed: (reason) => line.closed(reason),
-      }),
+      socket: open(url, told, token),
     }
     this.lines.push(line)
     return line.socket

@@ -5,6 +5,7 @@ import { type Broker as Server, startBroker } from '../../broker/index.ts'
 import { type Broker, connect, type Session } from '../../client/index.ts'
 import { MemoryDisk, openMemoryStore } from '../../storage/index.ts'
 import { FaultyNetwork } from './faulty-network.ts'
+import { addressOf } from './transport.ts'
 
 let disk: MemoryDisk
 let server: Server
@@ -26,7 +27,7 @@ afterEach(async () => {
 })
 
 function client(network = new FaultyNetwork()): Broker {
-  const broker = connect(server.url, { webSocket: network.open, reconnect: { minMs: 1, maxMs: 5 } })
+  const broker = connect(addressOf(server), { webSocket: network.open, reconnect: { minMs: 1, maxMs: 5 } })
   brokers.push(broker)
   return broker
 }

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Broker as Server, startBroker } from '../../broker/index.ts'
 import { type Broker, connect, type Session, type SessionRecord, type StreamWriter } from '../../client/index.ts'
 import { FaultyNetwork } from './faulty-network.ts'
+import { addressOf } from './transport.ts'
 
 let server: Server
 let brokers: Broker[]
@@ -20,7 +21,7 @@ afterEach(async () => {
 })
 
 function client(network = new FaultyNetwork()): Broker {
-  const broker = connect(server.url, { webSocket: network.open, reconnect: { minMs: 1, maxMs: 5 } })
+  const broker = connect(addressOf(server), { webSocket: network.open, reconnect: { minMs: 1, maxMs: 5 } })
   brokers.push(broker)
   return broker
 }

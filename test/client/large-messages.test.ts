@@ -19,6 +19,7 @@ import {
 import { LIMITS } from '../../protocol/index.ts'
 import { killAll, litetopic, type Running } from '../cli/processes.ts'
 import { FaultyNetwork } from './faulty-network.ts'
+import { addressOf } from './transport.ts'
 
 const PART = LIMITS.partBytes
 
@@ -39,8 +40,8 @@ afterEach(async () => {
   await server.close()
 })
 
-function client(network = new FaultyNetwork(), url = server.url): Broker {
-  const broker = connect(url, { webSocket: network.open, reconnect: { minMs: 1, maxMs: 50 } })
+function client(network = new FaultyNetwork(), at: { readonly url: string } = server): Broker {
+  const broker = connect(addressOf(at), { webSocket: network.open, reconnect: { minMs: 1, maxMs: 50 } })
   brokers.push(broker)
   return broker
 }
@@ -304,7 +305,7 @@ describe('across a broker that is killed', () => {
     })
     let running = await start(directory, 0)
     const network = new FaultyNetwork()
-    const session: Session<unknown> = await client(network, running.url).session('a')
+    const session: Session<unknown> = await client(network, running).session('a')
     const restart = async (): Promise<void> => {
       running.process.process.kill('SIGKILL')
       await running.process.ended

@@ -5,6 +5,7 @@ import { type Broker as Server, startBroker } from '../../broker/index.ts'
 import { type Broker, connect, type Session, type SessionRecord } from '../../client/index.ts'
 import { LitetopicError, parseCursor } from '../../protocol/index.ts'
 import { beginHistory, copySnapshot, MemoryDisk, openMemoryStore, type Store } from '../../storage/index.ts'
+import { addressOf } from './transport.ts'
 
 const cleanups: (() => Promise<unknown>)[] = []
 afterEach(async () => {
@@ -41,7 +42,7 @@ async function restore({ server }: Running, copy: MemoryDisk): Promise<Running> 
 }
 
 function client({ server }: Running): Broker {
-  const broker = connect(server.url, { reconnect: { minMs: 1, maxMs: 5 } })
+  const broker = connect(addressOf(server), { reconnect: { minMs: 1, maxMs: 5 } })
   cleanups.push(() => broker.close().catch(() => undefined))
   return broker
 }

@@ -6,6 +6,7 @@ import { type Broker as Server, startBroker } from '../../broker/index.ts'
 import { MemoryDisk, openMemoryStore } from '../../storage/index.ts'
 import { VirtualClock } from '../broker/virtual-clock.ts'
 import { AGENTS, type Move, STREAMS, StreamRace } from './stream-race.ts'
+import { addressOf } from './transport.ts'
 
 const GRACE_MS = 10_000
 
@@ -41,7 +42,7 @@ it('whatever happens at once, every stream ends once, and everybody is told that
   await fc.assert(
     fc.asyncProperty(fc.array(move, { minLength: 5, maxLength: 40, size: 'max' }), async (moves) => {
       const race = new StreamRace()
-      await race.open(server.url, `race/${topics++}`)
+      await race.open(addressOf(server), `race/${topics++}`)
       for (const each of moves) {
         if (each.do === 'turns') await turns(20)
         else if (each.do === 'lose') await clock.advance(GRACE_MS)
