@@ -28,6 +28,8 @@ export interface SharedBatches {
   /** Where each begins, and where the last one ends. */
   readonly starts: readonly number[]
   readonly size: number
+  /** The offset behind the last of them. */
+  readonly next: number
   /** What a transport made of them for the first reader of its kind: by the number of the subscription, or how it is encoded. */
   readonly encoded: Map<number | string, SharedMessage>
 }

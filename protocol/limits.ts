@@ -138,6 +138,10 @@ export const LIMITS = {
   eventRetryMs: 1_000,
   /** One of which its reader takes nothing for so long is cut off. */
   eventStuckMs: 60_000,
+  /** A long poll is answered after this, data or not. */
+  longPollMs: 20_000,
+  /** A Durable Streams stream as an event stream ends after this, for its reader to come back. */
+  durableEventsMs: 60_000,
   /** Between opening a connection and its hello. */
   helloMs: 10_000,
   /** HTTP: the headers of a request, and its request line; how long they may take to come. */

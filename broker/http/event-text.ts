@@ -4,6 +4,7 @@
  */
 
 const NEWLINE = /\r\n|\r|\n/
+const NEWLINES = /\r\n|\r|\n/g
 
 export interface EventFields {
   /** Default: none, which EventSource calls `message`. */
@@ -19,6 +20,27 @@ export interface EventFields {
 export function eventText(data: string, { event, id }: EventFields = {}): string {
   const head = (event === undefined ? '' : `event: ${event}\n`) + (id === undefined ? '' : `id: ${id}\n`)
   return `${head}${dataLines(data)}\n`
+}
+
+/** An event whose data comes in pieces, which need not end where its lines do. */
+export class LongEvent {
+  /** The piece before ended with a CR, which may be the first half of a CRLF. */
+  private afterCr = false
+
+  begin(event: string): string {
+    return `event: ${event}\ndata: `
+  }
+
+  add(piece: string): string {
+    if (piece === '') return ''
+    const text = this.afterCr && piece.startsWith('\n') ? piece.slice(1) : piece
+    this.afterCr = piece.endsWith('\r')
+    return text.replaceAll(NEWLINES, '\ndata: ')
+  }
+
+  end(): string {
+    return '\n\n'
+  }
 }
 
 /** A comment: nothing that a reader sees, but something for the proxies on the way. */

@@ -11,6 +11,7 @@ import type { Unsent } from '../unsent.ts'
 import { Outgoing, type OutgoingOwner, type OutgoingSocket } from '../ws/outgoing.ts'
 import type { Outlet } from './caller-link.ts'
 import { HEARTBEAT, retryText } from './event-text.ts'
+import { LiveTexts } from './live-texts.ts'
 
 /** Headers of every event stream. Nothing on its way may keep, compress or gather it. */
 export const EVENT_STREAM_HEADERS = {
@@ -87,39 +88,6 @@ export class EventStreams {
   }
 }
 
-/**
- * The texts of what was committed last: all readers of a topic are given the same batch one behind the other, and it is encoded for
- * the first of them. Only for batches that are delivered live: their bytes are never written again.
- */
-export class LiveTexts {
-  private bytes: Uint8Array | null = null
-  private from = 0
-  private to = 0
-  private readonly messages = new Map<string, SharedMessage>()
-
-  /** `key`: how it is encoded. */
-  of(bytes: Uint8Array, from: number, to: number, key: string, encode: () => string): SharedMessage {
-    if (bytes !== this.bytes || from !== this.from || to !== this.to) {
-      this.messages.clear()
-      this.bytes = bytes
-      this.from = from
-      this.to = to
-    }
-    let message = this.messages.get(key)
-    if (message === undefined) {
-      message = { bytes: Buffer.from(encode()), wire: null }
-      this.messages.set(key, message)
-    }
-    return message
-  }
-
-  /** What it keeps, and the memory that it lies in, is of no use any more. */
-  clear(): void {
-    this.bytes = null
-    this.messages.clear()
-  }
-}
-
 /** One response that is an event stream. */
 export class EventStream implements Outlet, OutgoingOwner {
   private readonly response: ServerResponse
@@ -132,6 +100,8 @@ export class EventStream implements Outlet, OutgoingOwner {
   private silent = false
   /** For how many heartbeats its socket has taken nothing of what it was to take. */
   private stalledBeats = 0
+  /** Told once when the response is over, however it ended. */
+  onClose: () => void = () => undefined
 
   constructor(response: ServerResponse, streams: EventStreams) {
     this.response = response
@@ -141,14 +111,14 @@ export class EventStream implements Outlet, OutgoingOwner {
   }
 
   /** Answers with these headers beside its own, and `retry`: how soon a reader whose connection breaks is to come back. */
-  open(headers: OutgoingHttpHeaders): void {
+  open(headers: Readonly<Record<string, string | number | string[] | undefined>>): void {
     const { response } = this
     if (response.destroyed || this.opened) return
     this.opened = true
     // A broken connection is followed by its close.
     response.on('error', () => undefined)
     response.once('close', () => this.close())
-    response.writeHead(200, { ...headers, ...EVENT_STREAM_HEADERS })
+    response.writeHead(200, { ...headers, ...EVENT_STREAM_HEADERS } as OutgoingHttpHeaders)
     response.flushHeaders()
     this.streams.opened(this)
     this.send(retryText(LIMITS.eventRetryMs))
@@ -226,6 +196,7 @@ export class EventStream implements Outlet, OutgoingOwner {
     this.ending = true
     this.outgoing.end()
     this.streams.closed(this)
+    this.onClose()
   }
 }
 

@@ -53,7 +53,8 @@ async function* escaped(content: AsyncIterable<Uint8Array>): AsyncGenerator<Uint
   }
 }
 
-async function* base64(content: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+/** Bytes as base64, cut only where it may be. */
+export async function* base64(content: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let rest = Buffer.alloc(0)
   for await (const piece of content) {
     const bytes = Buffer.concat([rest, piece])

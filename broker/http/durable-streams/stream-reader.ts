@@ -2,7 +2,7 @@
 
 import { Readable } from 'node:stream'
 import { type FromInfo, LIMITS, LitetopicError } from '../../../protocol/index.ts'
-import type { Caller } from '../caller.ts'
+import type { Caller, Outlet } from '../caller.ts'
 import type { Face } from '../face.ts'
 import type { Reply, Request } from '../fastify.ts'
 import { topicOf } from '../names.ts'
@@ -73,8 +73,8 @@ export class StreamReader {
   }
 
   /** Holds the topic until the request ends, and resets its time to live. Rejects with NOT_FOUND or GONE. */
-  static async open(face: Face, request: Request, reply: Reply): Promise<StreamReader> {
-    const caller = face.caller(reply)
+  static async open(face: Face, request: Request, reply: Reply, outlet?: Outlet): Promise<StreamReader> {
+    const caller = face.caller(reply, outlet)
     const { epoch, contentType } = await caller.attach(topicOf(request), { create: false })
     return new StreamReader(caller, epoch, contentType)
   }

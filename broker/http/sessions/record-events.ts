@@ -15,7 +15,8 @@ import type { SharedBatches } from '../../client.ts'
 import { coalesce } from '../../coalesce.ts'
 import type { Reading } from '../caller.ts'
 import { eventText } from '../event-text.ts'
-import type { EventStream, LiveTexts } from '../sse.ts'
+import { batchEnd, type LiveTexts, messageOf, sharedText } from '../live-texts.ts'
+import type { EventStream } from '../sse.ts'
 import { eachRecord, type Wanted } from './record-json.ts'
 
 /** Which incarnation is read: what cursors are made of. */
@@ -125,21 +126,17 @@ export class RecordEvents implements Reading {
   }
 
   deliver(bytes: Uint8Array, from: number, to: number, flags: number): void {
-    const isLive = (flags & DELIVER_LIVE) !== 0
-    if (isLive) this.stream.share(this.texts.of(bytes, from, to, this.key, () => this.text(bytes, from, to)))
-    else this.stream.send(this.text(bytes, from, to))
-    this.position = nextOf(bytes, from, to)
+    const text = (): string => this.text(bytes, from, to)
+    if ((flags & DELIVER_LIVE) === 0) this.stream.send(text())
+    else this.stream.share(this.texts.of(bytes, from, this.key, () => messageOf(text())))
+    this.position = batchEnd(bytes, from, to)
     this.tellLive()
   }
 
-  share({ bytes, starts, size, encoded }: SharedBatches): void {
-    let message = encoded.get(this.key)
-    if (message === undefined) {
-      message = { bytes: Buffer.from(this.text(bytes, 0, size)), wire: null }
-      encoded.set(this.key, message)
-    }
-    this.stream.share(message)
-    this.position = nextOf(bytes, starts[starts.length - 1] as number, size)
+  share(batches: SharedBatches): void {
+    const { bytes, size, next } = batches
+    this.stream.share(sharedText(batches, this.key, () => messageOf(this.text(bytes, 0, size))))
+    this.position = next
   }
 
   private text(bytes: Uint8Array, from: number, to: number): string {
@@ -152,11 +149,4 @@ export class RecordEvents implements Reading {
     const id = formatCursor({ ...this.origin, next: this.position })
     this.stream.send(eventText(JSON.stringify({ nextOffset: this.position }), { event: 'live', id }))
   }
-}
-
-/** Where reading goes on behind the batch. */
-function nextOf(bytes: Uint8Array, from: number, to: number): number {
-  const batch = new BatchReader(new ByteReader(bytes, from, to))
-  batch.advance()
-  return batch.next
 }
