@@ -15,6 +15,7 @@ import {
   writeAppend,
 } from './append.ts'
 import { AppendItem, CallbackItem, inOrder } from './committer.ts'
+import { checkSameType } from './content-type.ts'
 import type { Context } from './context.ts'
 import { checkOpen } from './outcomes.ts'
 import { findSlot, type Verdict } from './producers.ts'
@@ -37,6 +38,8 @@ export interface AtomicAppend {
   readonly fence?: number
   /** The topic takes no more records behind these. Streams that are open then end as stopped. Default false. */
   readonly close?: boolean
+  /** Must be that of the topic, but for its parameters. Not looked at where there are no records. */
+  readonly contentType?: string
   /** Must be greater than that of any append before, byte by byte; 1 to `streamSeqBytes` bytes. */
   readonly streamSeq?: string
 }
@@ -56,7 +59,7 @@ export interface AtomicAppended {
 type Next = Verdict & { readonly kind: 'next' }
 
 /**
- * Resolves when it is durable. Rejects with CLOSED (details `{nextOffset}`), STREAM_SEQ_STALE (details `{streamSeq}`, the newest),
+ * Resolves when it is durable. Rejects with CLOSED (details `{nextOffset}`), CONTENT_TYPE_MISMATCH, STREAM_SEQ_STALE (details `{streamSeq}`, the newest),
  * PRODUCER_STALE (details `{producerEpoch}`), SEQUENCE_GAP (details `{expected, sequence}`, and `producerEpoch`, the one known, where a
  * new epoch does not begin with 0), PRODUCER_UNKNOWN or PRODUCER_LIMIT; LIMIT_EXCEEDED or RATE_LIMITED; BAD_FRAME, BAD_VALUE or
  * BAD_REQUEST; and with what else an append can be refused with. Then nothing of it was done.
@@ -79,7 +82,7 @@ export function atomicAppend(context: Context, attachment: Attachment, request: 
     }
     const entry = entryOf(attachment, request)
     const found = request.count === 0 ? null : inspect(topic, entry, request.records)
-    const stored = found === null ? null : await storedAt(context, topic, found)
+    const stored = found === null || !mayBeStored(found) ? null : await storedAt(context, topic, found)
     // The table was asked: the topic may have ended meanwhile. Nothing else can have changed, it was this one's turn.
     const next = stored === null ? verdict : admit(context, attachment, entry.producerEpoch, entry.sequence)
     if (next.kind !== 'next') throw new LitetopicError('INTERNAL', 'an append was overtaken in its turn')
@@ -95,6 +98,11 @@ export function atomicAppend(context: Context, attachment: Attachment, request: 
   })
 }
 
+/** Is the table to be asked whether the records are there already, or whether their stream is to be written? */
+function mayBeStored({ id, large, unwritable }: Inspection): boolean {
+  return id !== undefined || large !== null || unwritable !== null
+}
+
 function appendAll(
   context: Context,
   attachment: Attachment,
@@ -104,6 +112,7 @@ function appendAll(
 ): void {
   const { topic } = attachment
   checkOpen(topic)
+  if (request.contentType !== undefined) checkSameType(topic, request.contentType)
   checkStreamSeq(topic, request)
   const upload: Upload | null = found.large && context.uploads.whole(attachment, found.large.parts, found.large.tag)
   admitAppend(context, attachment, entry, request.records, found)

@@ -21,18 +21,27 @@ import type { Client } from './client.ts'
 import type { CommitItem } from './commit-item.ts'
 import { type Context, policyOf } from './context.ts'
 import { takeFence } from './fencing.ts'
-import { endedError, judgeCursor, missing, recreated } from './outcomes.ts'
-import { lingerInfo, storedPolicy } from './policy.ts'
+import { endedError, exists, judgeCursor, missing, recreated } from './outcomes.ts'
+import { lingerInfo, saysLinger, storedPolicy } from './policy.ts'
 import { findSlot } from './producers.ts'
 import type { Reclaimer } from './reclaim.ts'
 import { adoptStreams } from './streams.ts'
 import { Attachment, type Topic } from './topic.ts'
+
+/** More than a creation takes, and the room that an append asks for beside its records. */
+const CREATION_BYTES = 16 * 1024
 
 export type AttachReply = ReplyOf<typeof UP.attach>
 
 export interface AttachRequest extends AttachOptions {
   /** May append without a producer: what is sent twice is stored twice. It opens no stream. */
   readonly anonymous?: boolean
+  /** Creates the topic, or is refused with TOPIC_EXISTS. */
+  readonly mustCreate?: boolean
+  /** If this creates the topic, it lingers for ever, unless the configuration says how long those of its prefix do. */
+  readonly keep?: boolean
+  /** If this creates the topic: bytes of what is appended as soon as it is attached, so as to be in one commit with the creation. */
+  readonly firstBytes?: number
 }
 
 /** Who attaches: told of the attachment and then of the reply, or that it is refused, also in between. */
@@ -97,17 +106,20 @@ export class Attachments {
     this.reclaimer.detached(attachment)
   }
 
-  private create(client: Client, name: string, options: AttachOptions, policy: TopicPolicy | null): Topic {
-    const { registry, shard, clock, scopes } = this.context
-    const { create, observe, epoch } = options
+  private create(client: Client, name: string, options: AttachRequest, own: TopicPolicy | null): Topic {
+    const { registry, shard, clock, scopes, policies } = this.context
+    const { create, observe, epoch, keep, firstBytes } = options
     if (create === false || observe === true || epoch !== undefined) throw missing(name, epoch !== undefined)
     const bounds = scopes.of(client, name)
     admitAttachment(bounds)
     admitTopic(bounds)
+    const policy = keep === true && !saysLinger(policies, name) ? { lingerMs: 'forever' as const, ...own } : own
+    if (firstBytes !== undefined) shard.log.reserve(firstBytes + CREATION_BYTES)
     return registry.add(shard.create(name, clock.wallMs(), policy, null, topicExtra(client, options)))
   }
 
-  private admit(client: Client, topic: Topic, { epoch, cursor }: AttachOptions): void {
+  private admit(client: Client, topic: Topic, { epoch, cursor, mustCreate }: AttachRequest): void {
+    if (mustCreate === true) throw exists(topic)
     if (epoch !== undefined && epoch !== topic.state.epoch) throw recreated(topic)
     if (cursor !== undefined) checkShared(this.context, topic, cursor)
     admitAttachment(this.context.scopes.of(client, topic))

@@ -46,6 +46,11 @@ export function missing(name: string, wasThere: boolean): LitetopicError {
   return new LitetopicError('GONE', `topic ${name} was deleted or reclaimed`, { topic: name, outcome: 'gone' })
 }
 
+/** There is a topic of that name. */
+export function exists({ name }: Topic): LitetopicError {
+  return new LitetopicError('TOPIC_EXISTS', `topic ${name} exists already`, { topic: name })
+}
+
 /** The client means an earlier topic of that name. */
 export function recreated({ name, state }: Topic): LitetopicError {
   return new LitetopicError('RECREATED', `topic ${name} was created anew since`, {

@@ -31,6 +31,12 @@ export function effectivePolicy(table: PolicyTable, name: string, own: TopicPoli
   }
 }
 
+/** Does the configuration say, for a prefix of the name, how long its topics linger? */
+export function saysLinger(table: PolicyTable, name: string): boolean {
+  const prefix = longestPrefix(table, name)
+  return prefix !== table.get('') && prefix?.lingerMs !== undefined
+}
+
 /** A topic's own null lifts the bound of its prefix. */
 function bound(own: number | null | undefined, prefix: number | null | undefined): number {
   return (own === undefined ? prefix : own) ?? Number.POSITIVE_INFINITY

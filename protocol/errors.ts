@@ -56,6 +56,8 @@ export const ERRORS = {
   PRODUCER_STALE: entry('a newer epoch of the same producer has written since'),
   PRODUCER_LIMIT: entry('the topic remembers as many producers as it may, and none can be forgotten', { retry: true }),
   FENCED: entry('another writer has taken over the stream or the topic'),
+  CONTENT_TYPE_MISMATCH: entry('data of another content type than that of the topic; details name that one'),
+  TOPIC_EXISTS: entry('a topic of that name exists already, and is not as the request wants it'),
   STREAM_SEQ_STALE: entry('a Stream-Seq that is not greater than the newest one of the topic; details name that one'),
   STREAM_UNKNOWN: entry('no stream of that id is open in the topic'),
   STREAM_EXISTS: entry('a stream of that id exists already'),

@@ -1,5 +1,6 @@
 /** A broker without connections, and callers that ask it for verbs as HTTP requests do. */
 
+import type { AttachRequest } from '../../broker/attach.ts'
 import { Core } from '../../broker/core.ts'
 import { Caller } from '../../broker/http/caller.ts'
 import { limitTable } from '../../broker/limits.ts'
@@ -44,13 +45,13 @@ export class CallerBroker {
     return CallerBroker.start({ disk: this.disk.copy(), clock: this.clock })
   }
 
-  /** A request that is attached to the topic, as a producer or anonymously. */
-  async caller(name: string, producer?: string): Promise<Caller> {
+  /** A request that is attached to the topic: as a producer, anonymously, or as it says. */
+  async caller(name: string, as: string | AttachRequest = { anonymous: true }): Promise<Caller> {
     const { operations } = this.core
     const owner = { operations, overloaded: false, whenRelieved: () => undefined }
     const outlet = { clogged: false, whenUnclogged: () => undefined, cut: () => undefined }
     const caller = new Caller(owner, outlet)
-    await caller.attach(name, producer === undefined ? { anonymous: true } : { producer })
+    await caller.attach(name, typeof as === 'string' ? { producer: as } : as)
     return caller
   }
 }

@@ -210,6 +210,16 @@ export const PROVOKE: { readonly [code in ErrorCode]?: Provoke } = {
     await caller.atomicAppend(append)
     return codeOf(caller.atomicAppend(append))
   },
+  CONTENT_TYPE_MISMATCH: async () => {
+    const caller = await (await CallerBroker.start()).caller('t')
+    const records = recordsOf(message('one'))
+    return codeOf(caller.atomicAppend({ producerEpoch: 0, sequence: 0, contentType: 'text/plain', ...records }))
+  },
+  TOPIC_EXISTS: async () => {
+    const broker = await CallerBroker.start()
+    await broker.caller('t')
+    return codeOf(broker.caller('t', { mustCreate: true }))
+  },
   STREAM_UNKNOWN: asked((peer) => openStream(peer, 0, 'continue')),
   STREAM_EXISTS: asked(async (peer) => {
     await openStream(peer, 0)

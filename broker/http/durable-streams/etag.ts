@@ -4,10 +4,3 @@
 export function formatEtag(epoch: number, from: number, to: number, closed: boolean): string {
   return `"${epoch.toString(36)}:${from.toString(36)}:${to.toString(36)}${closed ? ':c' : ''}"`
 }
-
-/** Does `If-None-Match` name the tag? Compared weakly, as RFC 9110 asks for it. */
-export function matchesEtag(ifNoneMatch: string | undefined, etag: string): boolean {
-  if (ifNoneMatch === undefined) return false
-  if (ifNoneMatch.trim() === '*') return true
-  return ifNoneMatch.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag)
-}

@@ -1,6 +1,7 @@
 /** What a request body becomes: one record, or, in JSON mode, one for each message. */
 
 import { ByteWriter, type DataTag, isUtf8, LIMITS, LitetopicError, writeMessageBytes } from '../../../protocol/index.ts'
+import type { Request } from '../fastify.ts'
 import { jsonValues } from './json-values.ts'
 import type { Form } from './media-type.ts'
 
@@ -10,6 +11,7 @@ export interface EncodedBody {
   readonly count: number
 }
 
+const NO_BODY = Buffer.alloc(0)
 export const NO_RECORDS: EncodedBody = { bytes: new Uint8Array(0), count: 0 }
 
 /** Room that a record takes beside its data, at most. */
@@ -17,6 +19,11 @@ const RECORD_HEAD_BYTES = 8
 
 /** Data of one record that fits an append. More travels in parts. */
 export const RECORD_DATA_BYTES = LIMITS.appendBytes - RECORD_HEAD_BYTES
+
+/** The body of a request, which may be empty. */
+export function bodyOf({ body }: Request): Buffer {
+  return Buffer.isBuffer(body) ? body : NO_BODY
+}
 
 /** Throws BAD_VALUE for a JSON body that is not JSON, LIMIT_EXCEEDED for messages that do not fit one append together. */
 export function encodeBody(body: Buffer, form: Form): EncodedBody {

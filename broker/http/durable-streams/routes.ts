@@ -3,7 +3,11 @@
 import { sendProblem } from '../answers.ts'
 import type { Face } from '../face.ts'
 import type { App, Reply, Request } from '../fastify.ts'
+import { rawBodies } from '../parsers.ts'
 import { requestError } from '../problem.ts'
+import { append } from './append.ts'
+import { create } from './create.ts'
+import { head, remove } from './metadata.ts'
 import { read } from './read.ts'
 import { refusalOf } from './refusals.ts'
 
@@ -11,7 +15,13 @@ export const STREAM_PATH = '/v1/stream/'
 
 type Handler = (face: Face, request: Request, reply: Reply) => Promise<Reply>
 
-const HANDLERS: Readonly<Record<string, Handler>> = { GET: read }
+const HANDLERS: Readonly<Record<string, Handler>> = {
+  PUT: create,
+  POST: append,
+  HEAD: head,
+  GET: read,
+  DELETE: remove,
+}
 
 /** What keeps a browser from taking data of a stream for something of this site. */
 const SECURITY_HEADERS = {
@@ -21,9 +31,7 @@ const SECURITY_HEADERS = {
 }
 
 export function streamRoutes(app: App, face: Face): void {
-  app.removeAllContentTypeParsers()
-  // Bodies are of any type, and read by who knows how much of them to take.
-  app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+  rawBodies(app, face)
   app.addHook('onRequest', (_request, reply, done) => {
     reply.headers(SECURITY_HEADERS)
     done()
@@ -35,6 +43,12 @@ export function streamRoutes(app: App, face: Face): void {
     sendProblem(error, request, reply, status)
   })
   for (const [method, handler] of Object.entries(HANDLERS)) {
-    app.route({ method, url: `${STREAM_PATH}*`, handler: (request, reply) => handler(face, request, reply) })
+    app.route({
+      method,
+      url: `${STREAM_PATH}*`,
+      exposeHeadRoute: false,
+      schema: { hide: true },
+      handler: (request, reply) => handler(face, request, reply),
+    })
   }
 }

@@ -2,13 +2,15 @@
 
 import { Readable } from 'node:stream'
 import { type FromInfo, LIMITS, LitetopicError } from '../../../protocol/index.ts'
+import { TOPIC_CONTENT_TYPE } from '../../content-type.ts'
 import type { Caller, Outlet } from '../caller.ts'
+import { isNotModified } from '../etag.ts'
 import type { Face } from '../face.ts'
 import type { Reply, Request } from '../fastify.ts'
 import { topicOf } from '../names.ts'
-import { formatEtag, matchesEtag } from './etag.ts'
+import { formatEtag } from './etag.ts'
 import { largeContent, largeSize } from './large-content.ts'
-import { type Form, formOf, TOPIC_CONTENT_TYPE } from './media-type.ts'
+import { type Form, formOf } from './media-type.ts'
 import { FROM_NOW, FROM_START, formatOffset, parseOffset } from './offsets.ts'
 import { type LargeContent, PageWriter } from './page.ts'
 
@@ -136,7 +138,7 @@ export class StreamReader {
       ...more,
     }
     reply.headers(headers)
-    if (matchesEtag(request.headers['if-none-match'], etag)) return reply.code(304).send()
+    if (isNotModified(request.headers['if-none-match'], etag)) return reply.code(304).send()
     reply.type(this.contentType)
     if (page.large === null) return reply.send(page.body)
     const size = largeSize(page.large, this.form)
