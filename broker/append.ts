@@ -7,25 +7,23 @@ import {
   type AppendEntry,
   asLitetopicError,
   ByteReader,
-  ByteWriter,
   type DataTag,
   KIND,
   LitetopicError,
-  type RecordData,
   type RecordParts,
   RecordWalker,
-  type StreamState as StreamStateName,
   streamStateName,
   tagName,
-  writeStream,
 } from '../protocol/index.ts'
 import { findRecordId, findStream, type StreamState } from '../storage/index.ts'
 import { admitMessages, admitRate, admitStored } from './admission.ts'
 import type { CommitItem } from './commit-item.ts'
-import { AppendItem, inOrder, RepeatItem } from './committer.ts'
+import { AppendItem, RepeatItem } from './committer.ts'
 import { type Context, whenTrue } from './context.ts'
+import { renewLease } from './leases.ts'
 import { checkOpen } from './outcomes.ts'
 import { judgeSequence, type Verdict } from './producers.ts'
+import { forgetWriter } from './stream-records.ts'
 import { refusal, writableStream } from './stream-state.ts'
 import type { Attachment, Topic } from './topic.ts'
 
@@ -185,6 +183,7 @@ function store(
   const { topic } = attachment
   checkOpen(topic)
   admitAppend(context, attachment, entry, bytes, found)
+  if (attachment.request !== null && entry.fence >= 0) renewLease(context, attachment, entry.fence)
   const { producerEpoch, sequence, count } = entry
   const item = new AppendItem(topic, attachment, producerEpoch, sequence, topic.state.nextOffset, count)
   writeAppend(context, attachment, entry, bytes, verdict, found, item, item)
@@ -292,42 +291,4 @@ function endOf(walker: RecordWalker, streamId: string): string {
   const state = streamStateName(walker.code)
   if (state === 'done' || state === 'failed') return streamId
   throw new LitetopicError('BAD_REQUEST', `a client may end a stream as done or failed, not write ${state}`)
-}
-
-/** The stream has no connected writer any more. */
-export function forgetWriter(topic: Topic, streamId: string): void {
-  const writer = topic.writers?.get(streamId)
-  writer?.writes?.delete(streamId)
-  topic.writers?.delete(streamId)
-  topic.graces?.delete(streamId)
-}
-
-/** Appends a stream record of the broker's own making, in the name of a producer or, with slot -1, its own. */
-export function appendStreamRecord(
-  context: Context,
-  topic: Topic,
-  record: { state: StreamStateName; streamId: string; data?: RecordData; slot?: number; sequence?: number },
-  after: CommitItem,
-  principal?: string,
-): number {
-  const out = new ByteWriter(64)
-  writeStream(out, record.state, record.streamId, record.data)
-  const base = topic.state.nextOffset
-  const delivery = new AppendItem(topic, null, 0, 0, base, 1)
-  const item = inOrder(delivery, after)
-  delivery.position = context.shard.append(topic.state, {
-    slot: record.slot ?? -1,
-    sequence: record.sequence ?? 0,
-    count: 1,
-    effects: true,
-    timeMs: context.clock.wallMs(),
-    source: out.bytes,
-    from: 0,
-    to: out.length,
-    item,
-    principal,
-  })
-  delivery.size = context.shard.log.batchBytes
-  topic.lastUsedMs = topic.appendedMs = context.clock.monotonicMs()
-  return base
 }

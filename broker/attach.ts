@@ -21,12 +21,13 @@ import type { Client } from './client.ts'
 import type { CommitItem } from './commit-item.ts'
 import { type Context, policyOf } from './context.ts'
 import { takeFence } from './fencing.ts'
+import { checkLease } from './leases.ts'
 import { endedError, exists, judgeCursor, missing, recreated } from './outcomes.ts'
 import { lingerInfo, saysLinger, storedPolicy } from './policy.ts'
 import { findSlot } from './producers.ts'
 import type { Reclaimer } from './reclaim.ts'
 import { adoptStreams } from './streams.ts'
-import { Attachment, type Topic } from './topic.ts'
+import { Attachment, type RequestFacts, type Topic } from './topic.ts'
 
 /** More than a creation takes, and the room that an append asks for beside its records. */
 const CREATION_BYTES = 16 * 1024
@@ -34,7 +35,9 @@ const CREATION_BYTES = 16 * 1024
 export type AttachReply = ReplyOf<typeof UP.attach>
 
 export interface AttachRequest extends AttachOptions {
-  /** May append without a producer: what is sent twice is stored twice. It opens no stream. */
+  /** It is a single request: the streams that it opens or writes have a lease, unless their producer is connected otherwise. */
+  readonly brief?: boolean
+  /** Of a single request: may append without a producer. What is sent twice is stored twice. It opens no stream. */
   readonly anonymous?: boolean
   /** Creates the topic, or is refused with TOPIC_EXISTS. */
   readonly mustCreate?: boolean
@@ -42,6 +45,8 @@ export interface AttachRequest extends AttachOptions {
   readonly keep?: boolean
   /** If this creates the topic: bytes of what is appended as soon as it is attached, so as to be in one commit with the creation. */
   readonly firstBytes?: number
+  /** Of a single request: the lease; see `checkLease`. */
+  readonly leaseMs?: number
 }
 
 /** Who attaches: told of the attachment and then of the reply, or that it is refused, also in between. */
@@ -133,12 +138,12 @@ export class Attachments {
     // One that attaches again names the fence it had, and gets no other.
     if (options.exclusive === true && options.fence === undefined) takeFence(context, topic, producerId ?? '')
     const fence = options.fence ?? topic.state.fence
-    const anonymous = !observe && producerId === null && options.anonymous === true
-    const attachment = new Attachment(client, handle, topic, { producerId, anonymous, observe, fence, scopes })
+    const request = options.brief === true ? requestFacts(options, producerId) : null
+    const attachment = new Attachment(client, handle, topic, { producerId, request, observe, fence, scopes })
     enter(scopes, 'attachments')
     topic.add(attachment, context.clock.monotonicMs())
     this.count++
-    const slot = producerId === null ? -1 : findSlot(topic.state, producerId)
+    const slot = producerId === null || request !== null ? -1 : findSlot(topic.state, producerId)
     if (slot >= 0 && (topic.state.producers?.[slot]?.sequence ?? -1) >= 0 && !attachment.isFenced) {
       topic.noteWrite(attachment)
       adoptStreams(context, attachment, slot)
@@ -241,6 +246,10 @@ class Answer implements CommitItem {
   }
 }
 
+function requestFacts({ observe, anonymous, leaseMs }: AttachRequest, producerId: string | null): RequestFacts {
+  return { anonymous: observe !== true && producerId === null && anonymous === true, leaseMs }
+}
+
 /** What the client gives a topic that it creates. */
 function topicExtra({ principal }: Client, { contentType }: AttachOptions): TopicExtra | null {
   if (principal === undefined && contentType === undefined) return null
@@ -248,8 +257,9 @@ function topicExtra({ principal }: Client, { contentType }: AttachOptions): Topi
 }
 
 /** Throws BAD_NAME or BAD_REQUEST. */
-function checkOptions(name: string, { producer, exclusive, observe, contentType }: AttachOptions): void {
+function checkOptions(name: string, { producer, exclusive, observe, contentType, leaseMs }: AttachRequest): void {
   checkTopicName(name)
+  if (leaseMs !== undefined) checkLease(leaseMs)
   if (contentType !== undefined) checkContentType(contentType)
   if (producer !== undefined) checkId(producer, 'producer id')
   if (exclusive === true && (producer === undefined || observe === true)) {

@@ -6,6 +6,7 @@
 import type { LitetopicError } from '../protocol/index.ts'
 import { CallbackItem } from './committer.ts'
 import type { Context } from './context.ts'
+import { endLeases } from './leases.ts'
 import { orphanStreams } from './streams.ts'
 import type { Attachment, Topic } from './topic.ts'
 
@@ -20,6 +21,7 @@ export function takeFence(context: Context, topic: Topic, producerId: string): v
     for (const attachment of topic.attachments) tellFenced(attachment)
   })
   for (const attachment of topic.attachments) orphanStreams(context, attachment)
+  endLeases(context, topic, producerId)
 }
 
 /** Lets go of the fence if the attachment is its holder's. Resolves when that is durable; rejects with STORE_UNAVAILABLE. */

@@ -34,7 +34,7 @@ import { type ReadReply, type ReadRequest, read } from './read.ts'
 import type { Reclaimer } from './reclaim.ts'
 import { type ResumeRequest, resume } from './resume.ts'
 import { streamInfo } from './stream-state.ts'
-import { type OpenRequest, openStream, stopStreams } from './streams.ts'
+import { keepStream, type OpenRequest, openStream, stopStreams } from './streams.ts'
 import { Subscription } from './subscription.ts'
 import type { Attachment, Topic } from './topic.ts'
 import { type TrimRequest, trim } from './trim.ts'
@@ -111,6 +111,12 @@ export class Operations {
   async stop(attachment: Attachment, streamId: string | null, reason: string | null): Reply<typeof UP.stop> {
     if (streamId !== null) checkId(streamId, 'stream id')
     return using(usable(attachment.topic), () => stopStreams(this.context, attachment, streamId, reason))
+  }
+
+  /** Renews the lease of a stream whose writer has nothing to append. */
+  async keepStream(attachment: Attachment, streamId: string, fence: number): Reply<typeof UP.stream> {
+    checkId(streamId, 'stream id')
+    return using(usable(attachment.topic), () => keepStream(this.context, attachment, streamId, fence))
   }
 
   async stream(attachment: Attachment, streamId: string): Reply<typeof UP.stream> {

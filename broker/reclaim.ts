@@ -9,7 +9,9 @@ import type { TopicState } from '../storage/index.ts'
 import { CallbackItem } from './committer.ts'
 import { type Context, policyOf } from './context.ts'
 import { DueTopics } from './due-topics.ts'
-import { loseStreams, orphanStreams, setGrace } from './streams.ts'
+import { leasedUntilMs } from './leases.ts'
+import { setGrace } from './stream-records.ts'
+import { loseStreams, orphanStreams } from './streams.ts'
 import { Timers } from './timers.ts'
 import type { Attachment, Topic } from './topic.ts'
 import { retain } from './trim.ts'
@@ -214,7 +216,7 @@ export class Reclaimer {
 
   /** Is the topic's time over: its linger, or the time that silent readers hold it? */
   private isOver(topic: Topic, now: number): boolean {
-    if (topic.holders === 0) return topic.lingerUntilMs <= now
+    if (topic.holders === 0) return lingersUntil(topic) <= now
     return this.readersUntil(topic) <= now
   }
 
@@ -261,13 +263,13 @@ export class Reclaimer {
       const againMs = isAttached ? Math.max(this.context.residencyIdleMs, AT_WORK_MS) : AT_WORK_MS
       at = Math.min(at, idle > now ? idle : now + againMs)
     }
-    for (const lostAt of topic.graces?.values() ?? []) at = Math.min(at, lostAt)
+    for (const { lostAtMs } of topic.graces?.values() ?? []) at = Math.min(at, lostAtMs)
     this.wakeAt(topic, at)
   }
 
   /** When it must be looked at whether it is used or not. */
   private heldUntil(topic: Topic): number {
-    return Math.min(topic.holders === 0 ? topic.lingerUntilMs : this.readersUntil(topic), topic.retainAtMs)
+    return Math.min(topic.holders === 0 ? lingersUntil(topic) : this.readersUntil(topic), topic.retainAtMs)
   }
 
   private wakeAt(topic: Topic, at: number): void {
@@ -297,4 +299,9 @@ export class Reclaimer {
     const left = topic.lingerUntilMs === Number.POSITIVE_INFINITY ? lingerMs : topic.lingerUntilMs - clock.monotonicMs()
     topic.state.dueMs = Math.ceil(this.context.steadyWallMs() + Math.max(left, 0))
   }
+}
+
+/** When the linger of a topic that nobody holds is over: not while a writer without a connection has a lease. */
+function lingersUntil(topic: Topic): number {
+  return Math.max(topic.lingerUntilMs, leasedUntilMs(topic))
 }

@@ -3,11 +3,13 @@
 import { isStreamEnd, LIMITS, LitetopicError, type ReplyOf, type StreamInfo, type UP } from '../protocol/index.ts'
 import { findStream, type StreamState } from '../storage/index.ts'
 import { admitRate, admitStored } from './admission.ts'
-import { admit, appendStreamRecord, beginProducer, forgetWriter } from './append.ts'
+import { admit, beginProducer } from './append.ts'
 import { CallbackItem } from './committer.ts'
 import type { Context } from './context.ts'
+import { connectionOf, renewLease, setLease } from './leases.ts'
 import { checkOpen } from './outcomes.ts'
-import { decideOpen, type OpenMode, streamInfo } from './stream-state.ts'
+import { appendStreamRecord, appendUnlessFailed, forgetWriter, setGrace } from './stream-records.ts'
+import { decideOpen, type OpenMode, refusal, streamInfo } from './stream-state.ts'
 import type { Attachment, Topic } from './topic.ts'
 import { inTurn } from './turns.ts'
 
@@ -45,13 +47,12 @@ export function openStream(context: Context, attachment: Attachment, request: Op
       if (stream === null) throw streamUnknown(topic, streamId)
       const fence = verdict.base < 0 ? null : verdict.base
       if (fence !== null && topic.state.openStreams?.get(streamId)?.fence === fence && !attachment.isFenced) {
-        becomeWriter(topic, attachment, streamId, fence)
+        becomeWriter(context, attachment, streamId, fence)
       }
       context.shard.log.afterCommit(new CallbackItem(reply(fence, fence), reject))
       return
     }
-    const liveElsewhere = topic.isLive(streamId) && topic.writers?.get(streamId) !== attachment
-    const decision = decideOpen(request.mode, streamId, stream, liveElsewhere, topic.name)
+    const decision = decideOpen(request.mode, streamId, stream, isLiveElsewhere(attachment, streamId), topic.name)
     checkRoom(topic, stream)
     if (decision !== 'report') {
       checkOpen(topic)
@@ -67,7 +68,7 @@ export function openStream(context: Context, attachment: Attachment, request: Op
     const record = { state: decision, streamId, slot: verdict.slot, sequence }
     const done = new CallbackItem(reply(fence, fence), reject)
     appendStreamRecord(context, topic, record, done, attachment.client.principal)
-    becomeWriter(topic, attachment, streamId, fence)
+    becomeWriter(context, attachment, streamId, fence)
   })
 }
 
@@ -100,6 +101,29 @@ export function stopStreams(
   })
 }
 
+/**
+ * A request that has nothing to append says that the writer of the stream is at work. Rejects with STREAM_UNKNOWN, STREAM_ENDED or
+ * FENCED.
+ */
+export function keepStream(
+  context: Context,
+  attachment: Attachment,
+  streamId: string,
+  fence: number,
+): Promise<ReplyOf<typeof UP.stream>> {
+  return inTurn(attachment.topic, async (resolve, reject) => {
+    const { topic } = attachment
+    context.shard.log.check()
+    const stream = await findStream(context.shard.store.table, topic.state, streamId)
+    if (topic.ended !== null) throw topic.ended
+    attachment.checkFence()
+    if (topic.state.openStreams?.get(streamId)?.fence !== fence) throw refusal(topic.name, streamId, stream)
+    renewLease(context, attachment, fence)
+    const told = (): void => resolve({ stream: streamInfo(current(topic, stream, streamId), topic.isLive(streamId)) })
+    context.shard.log.afterCommit(new CallbackItem(told, reject))
+  })
+}
+
 /** Its writer is gone, or shut out from the topic: its streams are lost after the grace, unless they are continued before. */
 export function orphanStreams(context: Context, attachment: Attachment): void {
   const { topic } = attachment
@@ -113,14 +137,9 @@ export function orphanStreams(context: Context, attachment: Attachment): void {
   attachment.writes = null
 }
 
-export function setGrace(topic: Topic, streamId: string, lostAtMs: number): void {
-  topic.graces ??= new Map()
-  topic.graces.set(streamId, lostAtMs)
-}
-
 /** Writes `lost` for the streams whose grace has run out. */
 export function loseStreams(context: Context, topic: Topic, nowMs: number): void {
-  for (const [streamId, lostAtMs] of topic.graces ?? []) {
+  for (const [streamId, { lostAtMs }] of topic.graces ?? []) {
     if (lostAtMs > nowMs) continue
     topic.graces?.delete(streamId)
     topic.run(() => {
@@ -128,15 +147,6 @@ export function loseStreams(context: Context, topic: Topic, nowMs: number): void
       if (topic.ended !== null || stream === undefined || stream.state === 'lost' || topic.isLive(streamId)) return
       appendUnlessFailed(context, topic, 'lost', streamId)
     })
-  }
-}
-
-/** Writes a record that nobody waits for. */
-function appendUnlessFailed(context: Context, topic: Topic, state: 'lost' | 'resumed', streamId: string): void {
-  try {
-    appendStreamRecord(context, topic, { state, streamId }, new CallbackItem(ignore, ignore))
-  } catch {
-    // The store cannot write: no reader is told anything, and the grace begins anew after the next start.
   }
 }
 
@@ -186,13 +196,30 @@ function resumeLost(context: Context, topic: Topic, streamId: string): void {
   })
 }
 
-function becomeWriter(topic: Topic, attachment: Attachment, streamId: string, fence: number): void {
+/** Has it a writer that is neither the attachment nor what is open for the same producer? */
+function isLiveElsewhere(attachment: Attachment, streamId: string): boolean {
+  const { topic, producerId } = attachment
+  const writer = topic.writers?.get(streamId)
+  if (writer !== undefined) return writer !== connectionOf(attachment)
+  const lease = topic.graces?.get(streamId)?.lease ?? null
+  return lease !== null && lease.producerId !== producerId
+}
+
+/** It, or who is connected for it, is the writer from now on; one without a connection has a lease. */
+function becomeWriter(context: Context, attachment: Attachment, streamId: string, fence: number): void {
+  const { topic, producerId, request } = attachment
+  const connection = connectionOf(attachment)
   const before = topic.writers?.get(streamId)
-  if (before !== undefined && before !== attachment) {
+  if (before !== undefined && before !== connection) {
     before.writes?.delete(streamId)
     if (!before.detached) before.client.notice(before.handle, 'fenced', { streamId, fence })
   }
-  setWriter(topic, attachment, streamId)
+  if (connection !== null) setWriter(topic, connection, streamId)
+  else {
+    topic.writers?.delete(streamId)
+    setLease(context, topic, streamId, { producerId, leaseMs: request?.leaseMs ?? LIMITS.leaseMs })
+    topic.noteWrite(attachment)
+  }
 }
 
 function setWriter(topic: Topic, attachment: Attachment, streamId: string): void {

@@ -27,6 +27,28 @@ export interface Sending {
   leave(): void
 }
 
+/** What a single request has of an attachment: it is over soon, and writes no stream as a connection does. */
+export interface RequestFacts {
+  /** Appends without a producer. */
+  readonly anonymous: boolean
+  /** The lease that it gives to streams it opens or writes; undefined for the one they have, or the default. */
+  readonly leaseMs: number | undefined
+}
+
+/** Who writes a stream without a connection, and for how long it is live behind each append. */
+export interface Lease {
+  readonly producerId: string | null
+  readonly leaseMs: number
+}
+
+/** A stream whose writer is not connected. */
+export interface Grace {
+  /** Monotonic time at which it is lost. */
+  readonly lostAtMs: number
+  /** Until then it is live, for its writer needs no connection; null where the writer is gone. */
+  readonly lease: Lease | null
+}
+
 /** One client's use of a topic, under a handle of the client's choosing. */
 export class Attachment {
   readonly client: Client
@@ -34,8 +56,8 @@ export class Attachment {
   readonly topic: Topic
   /** Null on an attachment that may not write, or is anonymous. */
   readonly producerId: string | null
-  /** Appends without a producer. */
-  readonly anonymous: boolean
+  /** Of a single request; null for a connection, or what stays open like one. */
+  readonly request: RequestFacts | null
   /** Does not hold the topic. */
   readonly observe: boolean
   /** The topic's fence that it writes under: once the topic's is another one, it may write no more. */
@@ -56,7 +78,7 @@ export class Attachment {
     topic: Topic,
     facts: {
       producerId: string | null
-      anonymous?: boolean
+      request: RequestFacts | null
       observe: boolean
       fence: number
       scopes: readonly Scope[]
@@ -66,10 +88,15 @@ export class Attachment {
     this.handle = handle
     this.topic = topic
     this.producerId = facts.producerId
-    this.anonymous = facts.anonymous ?? false
+    this.request = facts.request
     this.observe = facts.observe
     this.fence = facts.fence
     this.scopes = facts.scopes
+  }
+
+  /** Appends without a producer. */
+  get anonymous(): boolean {
+    return this.request?.anonymous ?? false
   }
 
   /** Is it shut out from writing by an exclusive session of another producer, now or since it attached? */
@@ -120,8 +147,8 @@ export class Topic {
   retaining = false
   /** The bucket of the timers that it is in, or -1. */
   wakeBucket = -1
-  /** Open streams whose writer is gone, and when they are lost. */
-  graces: Map<string, number> | null = null
+  /** Open streams whose writer is not connected, unless they are lost already. */
+  graces: Map<string, Grace> | null = null
   /** Changes of its fence that are not durable yet. */
   fencesUnderWay = 0
   /** What became of it, if it is no more. */
@@ -239,7 +266,7 @@ export class Topic {
   }
 
   isLive(streamId: string): boolean {
-    return this.writers?.has(streamId) ?? false
+    return this.writers?.has(streamId) === true || (this.graces?.get(streamId)?.lease ?? null) !== null
   }
 
   /**

@@ -121,6 +121,10 @@ export const LIMITS = {
   quietMs: 10_000,
   /** After a writer's connection dropped, how long its streams wait before they are `lost`. */
   streamGraceMs: 10_000,
+  /** How long a stream is live behind each append of a writer that has no connection, unless it says otherwise; and the bounds of that. */
+  leaseMs: 60_000,
+  leaseMinMs: 1_000,
+  leaseMaxMs: 3_600_000,
   /** After a failed write, between two looks whether the store can be written again, growing from the least to the most. */
   storeRetryMinMs: 250,
   storeRetryMaxMs: 10_000,

@@ -51,7 +51,7 @@ export class Caller extends CallerLink {
   begin(name: string, options: AttachRequest): void {
     invariant(!this.hasBegun, 'a caller attaches once')
     this.hasBegun = true
-    if (this.over === null) this.operations.attach(this, HANDLE, name, options, this)
+    if (this.over === null) this.operations.attach(this, HANDLE, name, { brief: true, ...options }, this)
   }
 
   /**
@@ -112,6 +112,11 @@ export class Caller extends CallerLink {
   /** Stops a stream, or with null all that are open. */
   stop(streamId: string | null, reason: string | null): Promise<ReplyOf<typeof UP.stop>> {
     return this.on((attachment) => this.operations.stop(attachment, streamId, reason))
+  }
+
+  /** Renews the lease of a stream that it writes. */
+  keepStream(streamId: string, fence: number): Promise<ReplyOf<typeof UP.stream>> {
+    return this.on((attachment) => this.operations.keepStream(attachment, streamId, fence))
   }
 
   stream(streamId: string): Promise<ReplyOf<typeof UP.stream>> {

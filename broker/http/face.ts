@@ -54,6 +54,13 @@ export class Face implements CallerOwner {
     throw new LitetopicError('STORE_UNAVAILABLE', 'the store is being opened anew; come back in a moment')
   }
 
+  /** Of the store, for cursors. Throws STORE_UNAVAILABLE while it is opened anew. */
+  get incarnation(): string {
+    const core = this.options.core()
+    if (core !== null) return core.incarnation
+    throw new LitetopicError('STORE_UNAVAILABLE', 'the store is being opened anew; come back in a moment')
+  }
+
   get overloaded(): boolean {
     return this.options.core()?.overloaded ?? false
   }

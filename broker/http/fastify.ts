@@ -3,6 +3,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
 import { type ErrorCode, LIMITS } from '../../protocol/index.ts'
+import { checkBy, checkSchema, type Schema } from './check.ts'
 import { answerUnreadable } from './unreadable.ts'
 
 export type App = FastifyInstance
@@ -19,6 +20,10 @@ declare module 'fastify' {
     readonly tags?: readonly string[]
     /** Codes that the route can answer with, beside those that every route can. */
     readonly errors?: readonly ErrorCode[]
+    /** Schemas of its body by content type, where it takes bodies as they are, and reads them itself. */
+    readonly bodies?: Readonly<Record<string, unknown>>
+    /** Statuses of HTTP itself that it can be refused with, as BAD_REQUEST: 406, 412, 415. */
+    readonly refusals?: readonly number[]
     /** Is left out of /openapi.json. */
     readonly hide?: boolean
   }
@@ -61,7 +66,15 @@ export function createApp(
     exposeHeadRoutes: true,
     clientErrorHandler: answerUnreadable,
     routerOptions: { maxParamLength: LIMITS.nameBytes * ENCODED },
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true } },
   })
+  app.setValidatorCompiler(({ schema, httpPart }) => {
+    checkSchema(schema as Schema)
+    return (value) => {
+      const error = checkBy(schema as Schema, value, httpPart ?? 'request')
+      return error === null ? { value } : { error }
+    }
+  })
+  // What answers are is in their routes: schemas describe them, and tests check them.
+  app.setSerializerCompiler(() => JSON.stringify)
   return { app, http }
 }

@@ -91,7 +91,7 @@ export class OpenApi {
 }
 
 function operationOf({ url, schema = {} }: RouteFacts, method: string, path: string): Json {
-  const { operationId, summary, description, tags, body } = schema
+  const { operationId, summary, description, tags, body, bodies } = schema
   const made = `${method}${path.replace(/[^A-Za-z0-9]+(\w?)/g, (_, letter: string) => letter.toUpperCase())}`
   const operation: Record<string, unknown> = {
     operationId: method === 'head' ? `head_${operationId ?? made}` : (operationId ?? made),
@@ -101,7 +101,8 @@ function operationOf({ url, schema = {} }: RouteFacts, method: string, path: str
     parameters: parametersOf(url, schema),
     responses: responsesOf(url, schema, method === 'head'),
   }
-  if (body !== undefined && method !== 'head') operation.requestBody = { required: true, content: contentOf(body) }
+  if (bodies !== undefined) operation.requestBody = { content: byType(bodies) }
+  if (body !== undefined) operation.requestBody = { required: !mayBeNull(body), content: contentOf(body) }
   return operation
 }
 
@@ -129,7 +130,11 @@ function parametersOf(url: string, { querystring, headers, params }: NonNullable
   ]
 }
 
-function responsesOf(url: string, { response, errors = [] }: NonNullable<Route['schema']>, isHead: boolean): Json {
+function responsesOf(
+  url: string,
+  { response, errors = [], refusals = [] }: NonNullable<Route['schema']>,
+  isHead: boolean,
+): Json {
   const responses: Record<string, Json> = {}
   for (const [status, schema] of Object.entries((response ?? {}) as Readonly<Record<string, Json>>)) {
     const { description = 'Done', headers, type } = schema
@@ -143,6 +148,7 @@ function responsesOf(url: string, { response, errors = [] }: NonNullable<Route['
       isHead,
     )
   }
+  for (const status of refusals) responses[status] ??= problemResponse(['BAD_REQUEST'], isHead)
   return responses
 }
 
@@ -157,6 +163,16 @@ function problemResponse(codes: readonly ErrorCode[], isHead: boolean): Json {
 function contentOf(schema: unknown): unknown {
   const { content } = schema as { content?: unknown }
   return content ?? { 'application/json': { schema } }
+}
+
+function byType(schemas: Readonly<Record<string, unknown>>): Json {
+  return Object.fromEntries(Object.entries(schemas).map(([type, schema]) => [type, { schema }]))
+}
+
+/** Such a body may be left out. */
+function mayBeNull(schema: unknown): boolean {
+  const { anyOf = [] } = schema as { anyOf?: readonly { readonly type?: unknown }[] }
+  return anyOf.some(({ type }) => type === 'null')
 }
 
 function propertiesOf(schema: unknown): Readonly<Record<string, Json>> {

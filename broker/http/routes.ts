@@ -4,7 +4,7 @@ import { connectionRoutes } from './connections/connections.ts'
 import { streamRoutes } from './durable-streams/routes.ts'
 import type { Face } from './face.ts'
 import type { App } from './fastify.ts'
-import { sessionRoutes } from './sessions/sessions.ts'
+import { bodyRoutes, jsonRoutes } from './sessions/routes.ts'
 
 /** Adds its routes to the app, which is its own: hooks and parsers of it are no other part's. */
 export type Routes = (app: App, face: Face) => void
@@ -12,11 +12,9 @@ export type Routes = (app: App, face: Face) => void
 export const ROUTES: readonly Routes[] = [
   // Connections of clients that WebSockets do not reach.
   connectionRoutes,
-  // Sessions: listing, describing, creating, deleting.
-  sessionRoutes,
-  // Records, context, checkpoints.
-
-  // Token streams.
+  // Sessions, and what is in them.
+  jsonRoutes,
+  bodyRoutes,
 
   // Event streams.
 

@@ -51,3 +51,29 @@ function bytesOf(base64: string): Uint8Array {
   if (bytes.toString('base64') === base64) return bytes
   throw new LitetopicError('BAD_VALUE', 'base64 that is not base64, with padding, as in RFC 4648, section 4')
 }
+
+/**
+ * The value of a context entry from its pieces, as a member: text is joined, bytes are joined; otherwise a list, to which further
+ * pieces were added if the first one is a list, and which begins with it if not. See PROTOCOL.md, `context`.
+ */
+export function foldedMember(pieces: readonly DataInfo[]): string {
+  const [first, ...others] = pieces
+  if (first === undefined) return ''
+  if (others.length === 0) return dataMember(first)
+  if (pieces.every(({ tag }) => tag === 'text')) {
+    return dataMember({ tag: 'text', value: pieces.map(({ value }) => value as string).join('') })
+  }
+  if (pieces.every(({ tag }) => tag === 'bytes')) {
+    return dataMember({ tag: 'bytes', value: Buffer.concat(pieces.map(({ value }) => value as Uint8Array)) })
+  }
+  const head = first.tag === 'json' ? (first.value as string).trim() : ''
+  // What a list of JSON holds is put in as it is.
+  const items = head.startsWith('[') ? [head.slice(1, -1).trim()] : [jsonOf(first)]
+  return `,"json":${oneLine(`[${[...items, ...others.map(jsonOf)].filter((item) => item !== '').join(',')}]`)}`
+}
+
+/** As an item of a list, where bytes can only be text: base64. */
+function jsonOf({ tag, value }: DataInfo): string {
+  if (typeof value !== 'string') return `"${base64Of(value)}"`
+  return tag === 'json' ? value : JSON.stringify(value)
+}

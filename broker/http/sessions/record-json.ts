@@ -63,20 +63,24 @@ export function eachRecord(
   }
 }
 
-/** Text of the tokens in a batch, in the order of the log, as UTF-8; those of JSON or bytes are left out. */
+/** Text of the tokens in a raw batch, in the order of the log, as UTF-8; those of JSON or bytes are left out. */
 export function eachText(
   batch: BatchReader,
   from: number,
   to: number,
   wanted: Wanted,
-  visit: (utf8: Uint8Array) => void,
+  visit: (utf8: Uint8Array, part: string) => void,
 ): void {
   const walker = new RecordWalker(batch.content())
   let isOurs = false
+  let part = ''
   for (let offset = batch.base; walker.next() && offset < to; offset++) {
     if (walker.kind !== KIND.token) continue
-    if (!walker.repeat) isOurs = isWanted(wanted, walker.name(), walker.part())
-    if (isOurs && offset >= from && tagName(walker.tag) === 'text') visit(walker.data())
+    if (!walker.repeat) {
+      part = walker.part()
+      isOurs = isWanted(wanted, walker.name(), part)
+    }
+    if (isOurs && offset >= from && tagName(walker.tag) === 'text') visit(walker.data(), part)
   }
 }
 

@@ -1,0 +1,65 @@
+/** Appending by one request: what its body says, all or nothing, once if it is numbered or has an id. See HTTP.md, Append. */
+
+import { formatCursor, LitetopicError, parseCursor } from '../../../protocol/index.ts'
+import type { Face } from '../face.ts'
+import type { App, Reply, Request } from '../fastify.ts'
+import { topicOf } from '../names.ts'
+import { bytesOf, dataOfBody, JSON_TYPE, jsonOf, LINES_TYPE, mediaTypeOf, RECORDS_TYPE, textOf } from './body.ts'
+import { linesOf, type Records, recordsOfBytes, recordsOfJson, recordsOfMessage } from './record-body.ts'
+import { numberedOf, type Query, queryOf, writingOf } from './request.ts'
+import { APPEND_ANSWERS, BODIES, FENCE, NAMED, PRODUCER, parameters, WRITE_ERRORS, WRITING } from './schemas.ts'
+
+const APPEND = {
+  operationId: 'appendRecords',
+  summary: 'Append records, or one message',
+  tags: ['records'],
+  querystring: parameters({ ...WRITING, ...NAMED, fence: FENCE }),
+  headers: PRODUCER,
+  bodies: BODIES.records,
+  response: APPEND_ANSWERS,
+  errors: [...WRITE_ERRORS, 'BAD_FRAME', 'STREAM_UNKNOWN', 'STREAM_ENDED'],
+  refusals: [415],
+} as const
+
+/** In a part of the face whose bodies come as bytes. */
+export function appendRoutes(app: App, face: Face): void {
+  app.post('/v1/records/*', { schema: APPEND }, (request, reply) => {
+    const query = queryOf(request)
+    return appendRecords(face, request, reply, recordsOfBody(request, query), { fence: query.fence })
+  })
+}
+
+/** Appends the records in the name of the request, and answers it. `leaseMs`: of the stream that they are of. */
+export async function appendRecords(
+  face: Face,
+  request: Request,
+  reply: Reply,
+  { bytes, count }: Records,
+  options: { fence?: number; leaseMs?: number } = {},
+): Promise<Reply> {
+  const name = topicOf(request)
+  const numbered = numberedOf(request)
+  const caller = face.caller(reply)
+  caller.begin(name, { ...writingOf(queryOf(request), numbered), leaseMs: options.leaseMs })
+  const { base, repeat } = await caller.append(bytes, { count, ...numbered, fence: options.fence })
+  const { epoch, cursor } = await caller.whenAttached()
+  const behind = formatCursor({ incarnation: parseCursor(cursor).incarnation, epoch, next: base + count })
+  reply.code(repeat ? 200 : 201).header('location', `/v1/records/${name}?offset=${base}`)
+  return reply.send({ epoch, offset: base, count, cursor: behind, repeat })
+}
+
+/** Throws BAD_REQUEST, BAD_VALUE, BAD_NAME, BAD_FRAME or LIMIT_EXCEEDED. */
+function recordsOfBody(request: Request, { id, trace }: Query): Records {
+  const type = mediaTypeOf(request)
+  if (type !== JSON_TYPE && type !== LINES_TYPE && type !== RECORDS_TYPE) {
+    const data = dataOfBody(request)
+    if (data === null) throw new LitetopicError('BAD_REQUEST', 'a message without a body')
+    return recordsOfMessage(data, { id, trace })
+  }
+  if (id !== undefined || trace !== undefined) {
+    throw new LitetopicError('BAD_REQUEST', 'id and trace stand in the records themselves')
+  }
+  const bytes = bytesOf(request)
+  if (type === RECORDS_TYPE) return recordsOfBytes(bytes)
+  return recordsOfJson(type === LINES_TYPE ? linesOf(textOf(bytes)) : jsonOf(bytes))
+}
