@@ -7,18 +7,20 @@ import { gzipSync } from 'node:zlib'
 import { type BuildResult, build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
+import { startBroker } from '../../broker/index.ts'
 import type { connect } from '../../client/index.ts'
 import packageJson from '../../package.json' with { type: 'json' }
 import { UP, writeMessage } from '../../protocol/index.ts'
 import { Peer } from './peer.ts'
+import { httpAddressOf } from './transport.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 /** What a page must load: some 45 KB now, of which the msgpack codec is a quarter. */
 const MOST_GZIPPED_BYTES = 48 * 1024
 
-/** What pages and workers have, by the names that the client uses. Nothing of Node. */
-const BROWSER_GLOBALS = {
+/** What pages, workers and edge runtimes have, by the names that the client uses over HTTP. Nothing of Node, and no WebSocket. */
+const HTTP_GLOBALS = {
   AbortController,
   AbortSignal,
   ArrayBuffer,
@@ -28,13 +30,15 @@ const BROWSER_GLOBALS = {
   TextEncoder,
   URL,
   Uint8Array,
-  WebSocket,
   clearTimeout,
   crypto,
+  fetch,
   performance,
   queueMicrotask,
   setTimeout,
 }
+
+const BROWSER_GLOBALS = { ...HTTP_GLOBALS, WebSocket }
 
 let bundle: BuildResult<{ metafile: true; write: false }>
 let peer: Peer
@@ -101,5 +105,25 @@ describe('the browser bundle', () => {
     peer.deliver(subscription, 0, [(out) => writeMessage(out, { tag: 'json', value: '{"hello":"wörld"}' })])
     expect(JSON.stringify((await first).value)).toContain('"value":{"hello":"wörld"}')
     await broker.close()
+  })
+
+  it('does the same where there is no WebSocket, at an http address', async () => {
+    const server = await startBroker({ port: 0, dataDir: null })
+    const context = createContext({ ...HTTP_GLOBALS })
+    runInContext(`${bundle.outputFiles[0]?.text}\nglobalThis.connect = litetopic.connect`, context)
+    const broker = (context.connect as typeof connect)(httpAddressOf(server))
+    const session = await broker.session('a')
+    await session.append({ hello: 'wörld' })
+    const stream = await session.openStream('s')
+    stream.write('token')
+    await stream.end()
+    const seen: string[] = []
+    for await (const record of session.records()) {
+      seen.push(record.kind === 'token' ? (record.text ?? '') : record.kind)
+      if (record.kind === 'stream' && record.state === 'done') break
+    }
+    expect(seen).toEqual(['message', 'stream', 'token', 'stream'])
+    await broker.close()
+    await server.close()
   })
 })
