@@ -14,11 +14,13 @@ import { type Durability, MemoryDisk, openLevelStore, openMemoryStore, type Stor
 import { type Clock, systemClock } from './clock.ts'
 import { Control } from './control.ts'
 import { Core, type CoreStats } from './core.ts'
+import { wakeWriter } from './http/durable-streams/subscription-bodies.ts'
 import { HttpServer } from './http/server.ts'
 import { checkMaxMessageBytes, type LimitOptions, limitTable, type PrefixLimits } from './limits.ts'
 import { policyTable } from './policy.ts'
 import { Recovery } from './recovery.ts'
 import { Unsent } from './unsent.ts'
+import { Targets } from './wakes/targets.ts'
 import { Hub, type Transport } from './ws/hub.ts'
 
 /** Linger and retention; see PROTOCOL.md, Limits. Retention is in whole chunks; null or absent is without bound. */
@@ -54,6 +56,16 @@ export interface BrokerOptions {
   readonly quietMs?: number
   /** The largest message, which travels in parts, in bytes. Default 256 MiB. */
   readonly maxMessageBytes?: number
+  /**
+   * Where webhooks of Durable Streams subscriptions may go; by default nowhere. Names (`hooks.example.com`, `*.example.com`, or `*`
+   * for every public host), and addresses or ranges that may be called although they are private (`10.0.0.0/8`); each with or
+   * without `:port`.
+   */
+  readonly webhookHosts?: readonly string[]
+  /** Where others reach its HTTP: what webhooks are told to call back. Default: `http://`, host and port. */
+  readonly publicUrl?: string
+  /** All addresses of a host name. Default: as the system resolves it. */
+  readonly resolveHost?: (host: string) => Promise<readonly string[]>
   readonly clock?: Clock
   /**
    * A store to use instead of a data directory, or what opens one: after a failed write it is called again, once the store is
@@ -113,30 +125,20 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
 
 /** `reopen` opens the store again after a failed write; null for one that cannot be. */
 async function startOn(store: Store, options: BrokerOptions, reopen: (() => Promise<Store>) | null): Promise<Broker> {
-  const clock = options.clock ?? systemClock
-  const log = options.log ?? (() => undefined)
-  const limits = limitTable(options.limits ?? {}, options.policies ?? {})
-  const maxMessageBytes = checkMaxMessageBytes(options.maxMessageBytes)
-  const policies = policyTable(options.lingerMs ?? LIMITS.lingerMs, options.policies ?? {})
+  const given = checked(options)
+  const { clock, log, limits, maxMessageBytes, host } = given
   const relieved = (): void => {
     hub.relieve()
     http?.relieve()
   }
+  const publicUrl = (): string => given.publicUrl ?? `http://${urlHost(host)}:${port}`
+  const wakes = { targets: given.targets, write: wakeWriter(publicUrl) }
   const coreOn = async (opened: Store): Promise<Core> => {
     const broken = (error: LitetopicError): void => {
       log(brokenLine(opened.location, error, reopen !== null))
       if (reopen !== null) recovery.begin(made)
     }
-    const made = await Core.open(opened, {
-      ...options,
-      clock,
-      log,
-      policies,
-      limits,
-      maxMessageBytes,
-      relieved,
-      broken,
-    })
+    const made = await Core.open(opened, { ...options, ...given, wakes, relieved, broken })
     return made
   }
   const recovery = new Recovery<Core>({
@@ -158,9 +160,9 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
   const { frameBytes } = limits
   const unsent = new Unsent()
   const hub = new Hub({ core, clock, version, frameBytes, unsent })
-  const host = options.host ?? DEFAULT_HOST
-  const listening = { host, port: checkPort(options.port), frameBytes, core: () => core, clock, unsent }
+  const listening = { host, port: given.port, frameBytes, core: () => core, clock, unsent, publicUrl }
   const http = options.transport === undefined ? new HttpServer({ ...listening, maxMessageBytes, version }) : null
+  /** Known before the core begins to do anything. */
   const port = await hub.open(options.transport ?? (http as HttpServer))
   core.start()
   const control = await openControl(store, options, () => core)
@@ -179,6 +181,21 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
   })
 }
 
+/** What the options say. Throws BAD_NAME or BAD_REQUEST. */
+function checked(options: BrokerOptions) {
+  return {
+    clock: options.clock ?? systemClock,
+    log: options.log ?? (() => undefined),
+    limits: limitTable(options.limits ?? {}, options.policies ?? {}),
+    maxMessageBytes: checkMaxMessageBytes(options.maxMessageBytes),
+    policies: policyTable(options.lingerMs ?? LIMITS.lingerMs, options.policies ?? {}),
+    targets: new Targets(options.webhookHosts ?? [], options.resolveHost),
+    host: options.host ?? DEFAULT_HOST,
+    port: checkPort(options.port),
+    publicUrl: checkPublicUrl(options.publicUrl),
+  }
+}
+
 function brokerAt(
   host: string,
   port: number,
@@ -187,7 +204,7 @@ function brokerAt(
 ): Broker {
   let closed: Promise<void> | null = null
   return {
-    url: `ws://${host.includes(':') ? `[${host}]` : host}:${port}${WEBSOCKET_PATH}`,
+    url: `ws://${urlHost(host)}:${port}${WEBSOCKET_PATH}`,
     host,
     port,
     dataDir: location === 'memory' ? null : location,
@@ -197,6 +214,18 @@ function brokerAt(
       return closed
     },
   }
+}
+
+function urlHost(host: string): string {
+  return host.includes(':') ? `[${host}]` : host
+}
+
+/** Without a slash at its end. */
+function checkPublicUrl(text: string | undefined): string | null {
+  if (text === undefined) return null
+  const url = URL.canParse(text) ? new URL(text) : null
+  if (url !== null && /^https?:$/.test(url.protocol) && url.search + url.hash === '') return text.replace(/\/+$/, '')
+  throw new LitetopicError('BAD_REQUEST', `publicUrl must be an http or https url, not ${JSON.stringify(text)}`)
 }
 
 function checkPort(port: number = DEFAULT_PORT): number {

@@ -18,6 +18,7 @@ import { Reclaimer } from './reclaim.ts'
 import { Registry } from './registry.ts'
 import { Scopes } from './scopes.ts'
 import { Uploads } from './uploads.ts'
+import { Wakers, type WakersOptions } from './wakes/wakers.ts'
 
 export interface CoreOptions {
   readonly clock: Clock
@@ -29,6 +30,8 @@ export interface CoreOptions {
   readonly quietMs?: number
   /** The largest content of a message. */
   readonly maxMessageBytes: number
+  /** Where webhooks may go, and what they say. */
+  readonly wakes: Omit<WakersOptions, 'log'>
   /** Told, in one line, of what an operator should know. */
   readonly log: (line: string) => void
   /** Publishers that were paused may go on, if it is not `overloaded` any more. */
@@ -60,11 +63,11 @@ export class Core {
   private readonly reclaimer: Reclaimer
   private readonly quiet: Quiet
 
-  private constructor(context: Context, reclaimer: Reclaimer, quiet: Quiet) {
+  private constructor(context: Context, reclaimer: Reclaimer, wakers: Wakers, quiet: Quiet) {
     this.context = context
     this.reclaimer = reclaimer
     this.quiet = quiet
-    this.operations = new Operations(context, reclaimer)
+    this.operations = new Operations(context, reclaimer, wakers)
   }
 
   /** Reads the store's journal. Call `start` then. Rejects with STORE_CORRUPT or DATA_DIR_VERSION, and leaves the store open. */
@@ -113,10 +116,14 @@ export class Core {
       report,
     }
     const reclaimer = new Reclaimer(context)
-    registry.onResident = (topic) => reclaimer.resident(topic)
+    const wakers = new Wakers(context, { ...options.wakes, log })
+    registry.onResident = (topic) => {
+      reclaimer.resident(topic)
+      wakers.resident(topic)
+    }
     registry.onAwake = (topic) => reclaimer.awake(topic)
     const quiet = new Quiet(shard, clock, options.quietMs ?? LIMITS.quietMs, report)
-    return new Core(context, reclaimer, quiet)
+    return new Core(context, reclaimer, wakers, quiet)
   }
 
   /** Looks after what was live when the broker stopped. */
@@ -124,6 +131,7 @@ export class Core {
     void this.reclaimer.start()
     void this.context.uploads.start()
     void this.context.shard.countUsage()
+    void this.operations.wakers.start()
     // A journal that is nearly full from before would pause publishers, and nothing would be committed that wakes it.
     this.context.shard.wakeFlusher()
     this.quiet.touch()
@@ -181,7 +189,8 @@ export class Core {
 
   /** Does nothing more of its own accord, and resolves when it does nothing any more. Idempotent. */
   async stop(): Promise<void> {
-    await Promise.all([this.quiet.stop(), this.reclaimer.stop(), this.context.uploads.stop()])
+    const { uploads } = this.context
+    await Promise.all([this.quiet.stop(), this.reclaimer.stop(), uploads.stop(), this.operations.wakers.stop()])
   }
 
   /** Stores what is acknowledged, and closes the store. */

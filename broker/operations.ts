@@ -40,6 +40,7 @@ import type { Attachment, Topic } from './topic.ts'
 import { type TrimRequest, trim } from './trim.ts'
 import type { PartFrame } from './upload.ts'
 import type { UploadRequest } from './uploads.ts'
+import type { Wakers } from './wakes/wakers.ts'
 
 type Reply<R extends RequestType> = Promise<ReplyOf<R>>
 
@@ -48,8 +49,11 @@ export class Operations {
   private readonly reclaimer: Reclaimer
   private readonly fetches: Fetches
   private readonly attached: Attachments
+  /** The verbs of Durable Streams subscriptions, which are of no client. */
+  readonly wakers: Wakers
 
-  constructor(context: Context, reclaimer: Reclaimer) {
+  constructor(context: Context, reclaimer: Reclaimer, wakers: Wakers) {
+    this.wakers = wakers
     this.context = context
     this.reclaimer = reclaimer
     this.fetches = new Fetches(context)

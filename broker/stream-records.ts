@@ -2,8 +2,9 @@
 
 import { ByteWriter, type RecordData, type StreamState, writeStream } from '../protocol/index.ts'
 import type { CommitItem } from './commit-item.ts'
-import { AppendItem, CallbackItem, inOrder } from './committer.ts'
+import { CallbackItem } from './committer.ts'
 import type { Context } from './context.ts'
+import { appendOwn } from './own-records.ts'
 import type { Lease, Topic } from './topic.ts'
 
 /** The stream has no writer any more. */
@@ -24,24 +25,8 @@ export function appendStreamRecord(
 ): number {
   const out = new ByteWriter(64)
   writeStream(out, record.state, record.streamId, record.data)
-  const base = topic.state.nextOffset
-  const delivery = new AppendItem(topic, null, 0, 0, base, 1)
-  const item = inOrder(delivery, after)
-  delivery.position = context.shard.append(topic.state, {
-    slot: record.slot ?? -1,
-    sequence: record.sequence ?? 0,
-    count: 1,
-    effects: true,
-    timeMs: context.clock.wallMs(),
-    source: out.bytes,
-    from: 0,
-    to: out.length,
-    item,
-    principal,
-  })
-  delivery.size = context.shard.log.batchBytes
-  topic.lastUsedMs = topic.appendedMs = context.clock.monotonicMs()
-  return base
+  const { slot = -1, sequence = 0 } = record
+  return appendOwn(context, topic, { record: out, slot, sequence, effects: true, principal }, after)
 }
 
 /** Writes a record that nobody waits for. */

@@ -55,7 +55,7 @@ export const ERRORS = {
   PRODUCER_UNKNOWN: entry('the producer is not known here and does not start at its beginning'),
   PRODUCER_STALE: entry('a newer epoch of the same producer has written since'),
   PRODUCER_LIMIT: entry('the topic remembers as many producers as it may, and none can be forgotten', { retry: true }),
-  FENCED: entry('another writer has taken over the stream or the topic'),
+  FENCED: entry('another writer has taken over the stream or the topic, or a wake is over'),
   CONTENT_TYPE_MISMATCH: entry('data of another content type than that of the topic; details name that one'),
   TOPIC_EXISTS: entry('a topic of that name exists already, and is not as the request wants it'),
   STREAM_SEQ_STALE: entry('a Stream-Seq that is not greater than the newest one of the topic; details name that one'),
@@ -63,6 +63,17 @@ export const ERRORS = {
   STREAM_EXISTS: entry('a stream of that id exists already'),
   STREAM_ENDED: entry('the stream has ended; details name its end'),
   UPLOAD_UNKNOWN: entry('no upload of that id, or one that is not complete: it was never begun, or has expired'),
+  // Durable Streams subscriptions
+  SUBSCRIPTION_NOT_FOUND: entry('no Durable Streams subscription of that id'),
+  SUBSCRIPTION_ALREADY_EXISTS: entry('a Durable Streams subscription of that id is configured otherwise'),
+  WEBHOOK_URL_REJECTED: entry('a webhook that the configuration does not allow, or that is not to be reached safely'),
+  TOKEN_INVALID: entry('the token of a wake is missing, or is not of this subscription'),
+  TOKEN_EXPIRED: entry('the token of a wake has expired'),
+  ALREADY_CLAIMED: entry('another worker has claimed the wake; details name it', { retry: true }),
+  NO_PENDING_WORK: entry('the subscription has nothing that is not acknowledged', { retry: true }),
+  INVALID_OFFSET: entry(
+    'an acknowledgement of an offset that is not of the stream, behind what is acknowledged or beyond its end',
+  ),
   // storage
   STORE_UNAVAILABLE: entry('the store cannot write at present; nothing was acknowledged', { retry: true }),
   STORE_CORRUPT: entry('a stored unit fails its checksum or is missing from its sequence'),

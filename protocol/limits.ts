@@ -172,6 +172,28 @@ export const LIMITS = {
   goawayMinMs: 100,
   goawayMsPerConnection: 2,
   goawayMaxMs: 60_000,
+  /** Durable Streams subscriptions of a broker; topics linked to one of them, and to all of them together. */
+  wakers: 1_000,
+  wakerTopics: 10_000,
+  wakerLinks: 100_000,
+  /** Topics that one wake tells of; those beyond it are told of in the next one. */
+  wakeTopics: 1_000,
+  /** A worker's lease on a wake: by default, and what may be asked for. */
+  wakeLeaseMs: 30_000,
+  wakeLeaseMinMs: 1_000,
+  wakeLeaseMaxMs: 600_000,
+  /** How long the token of a wake is valid, however often its lease is renewed. */
+  wakeTokenMs: 86_400_000,
+  /** Address of a webhook; description of a subscription, and name of a worker. */
+  webhookUrlBytes: 2_048,
+  wakerTextBytes: 1_024,
+  /** Webhooks called at once; a call in all; and what of its answer is read. */
+  webhooksInFlight: 64,
+  webhookMs: 30_000,
+  webhookAnswerBytes: 64 * KiB,
+  /** Before a wake that could not be told is tried again, growing from the least to the most, 20 % more or less. */
+  wakeRetryMinMs: 1_000,
+  wakeRetryMaxMs: 60_000,
   /** Client: bytes written and not acknowledged, per session; beyond it `write` returns false. */
   sessionBufferBytes: 256 * KiB,
   /** Client: the same, per connection. */

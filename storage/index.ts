@@ -32,3 +32,15 @@ export type { Branch, CheckpointEntry, ContextVersion, ProducerState, StreamStat
 export type { Damage, Report, VerifyOptions } from './verify/damage.ts'
 export { type Salvaged, type SalvageOptions, type SalvageReport, salvageStore } from './verify/salvage.ts'
 export { verifyStore } from './verify/verify.ts'
+export {
+  linkChange,
+  readSecrets,
+  readWakers,
+  removeWaker,
+  type StoredLink,
+  type StoredWaker,
+  type WakerConfig,
+  type WakerState,
+  wakerChange,
+  writeSecrets,
+} from './wakers.ts'

@@ -105,6 +105,22 @@ export function uploadOfKey(key: Uint8Array): { epoch: number; uploadId: string 
   return { epoch: readNumber(key, 1), uploadId: Buffer.from(key.subarray(1 + NUMBER_BYTES)).toString() }
 }
 
+/** A waker, and behind it, by topic, what it is linked to. */
+export function wakerKey(id: string, topic: string): Buffer {
+  return Buffer.from(`${String.fromCharCode(INDEX.waker)}${id}\0${topic}`)
+}
+
+/** All that there is of a waker. */
+export function wakerRange(id: string): TableRange {
+  return { gte: wakerKey(id, ''), lt: Buffer.from(`${String.fromCharCode(INDEX.waker)}${id}\u0001`) }
+}
+
+export function wakerOfKey(key: Uint8Array): { id: string; topic: string } {
+  const text = Buffer.from(key.buffer, key.byteOffset + 1, key.length - 1).toString()
+  const end = text.indexOf('\0')
+  return { id: text.slice(0, end), topic: text.slice(end + 1) }
+}
+
 /** Versions of one context entry at offsets from 0 to before `to`. */
 export function contextVersions(epoch: number, name: string, to: number): TableRange {
   return { gte: contextKey(epoch, name, 0), lt: contextKey(epoch, name, to) }

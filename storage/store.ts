@@ -27,6 +27,7 @@ export const INDEX = {
   garbage: 0x32,
   upload: 0x33,
   usage: 0x34,
+  waker: 0x35,
 } as const
 
 /** `value: null` deletes the key. */

@@ -32,6 +32,8 @@ export interface ServeConfig {
   maxMessageBytes?: number
   limits?: LimitOptions
   policies?: Record<string, PolicyConfig>
+  webhookHosts?: string[]
+  publicUrl?: string
 }
 
 type Reader<T> = (value: unknown, key: string) => T
@@ -72,6 +74,8 @@ const KEYS = {
   maxMessageBytes: (value: unknown, key: string): ServeConfig => ({ maxMessageBytes: count(value, key) }),
   limits: (value: unknown, key: string): ServeConfig => ({ limits: readKeys(value, key, LIMITS_KEYS) }),
   policies: (value: unknown, key: string): ServeConfig => ({ policies: policies(value, key) }),
+  webhookHosts: (value: unknown, key: string): ServeConfig => ({ webhookHosts: texts(value, key) }),
+  publicUrl: (value: unknown, key: string): ServeConfig => ({ publicUrl: nonEmpty(value, key) }),
 }
 
 /** Reads and checks the file. Throws BAD_REQUEST, with the key in its details if it is about one. */
@@ -157,6 +161,11 @@ function count(value: unknown, key: string): number {
 function nonEmpty(value: unknown, key: string): string {
   if (typeof value === 'string' && value !== '') return value
   throw wrong(key, 'must be text', value)
+}
+
+function texts(value: unknown, key: string): string[] {
+  if (Array.isArray(value)) return value.map((one, i) => nonEmpty(one, `${key}.${i}`))
+  throw wrong(key, 'must be a list of texts', value)
 }
 
 function plainObject(value: unknown, key: string): Record<string, unknown> {

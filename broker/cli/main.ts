@@ -64,6 +64,10 @@ function addServe(program: Command): void {
       value(parseLinger),
     )
     .option('--durability <how>', '"fsync" (default) or "os", faster', value(durability, 'durability'))
+    .option('--webhook-hosts <hosts>', 'where webhooks may go, with commas between (default: nowhere)', (text) =>
+      text.split(','),
+    )
+    .option('--public-url <url>', 'where others reach this broker: what webhooks are told to call back')
     .option('--config <file>', 'JSON: host, port, data, durability, linger, policies; options come before it')
     .action(async (options: ServeFlags) => {
       // The other commands do without the store, and start faster.

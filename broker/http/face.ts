@@ -22,6 +22,8 @@ export interface FaceOptions {
   readonly frameBytes: number
   readonly version: string
   readonly unsent: Unsent
+  /** Where others reach it: a url with no slash at its end. */
+  readonly publicUrl: () => string
 }
 
 /** A request and its response, under way. */

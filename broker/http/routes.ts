@@ -2,6 +2,7 @@
 
 import { connectionRoutes } from './connections/connections.ts'
 import { streamRoutes } from './durable-streams/routes.ts'
+import { subscriptionRoutes } from './durable-streams/subscriptions.ts'
 import type { Face } from './face.ts'
 import type { App } from './fastify.ts'
 import { bodyRoutes, jsonRoutes } from './sessions/routes.ts'
@@ -24,4 +25,5 @@ export const ROUTES: readonly Routes[] = [
   streamRoutes,
 
   // Subscriptions of Durable Streams.
+  subscriptionRoutes,
 ]

@@ -8,12 +8,13 @@ import { BatchReader, ByteReader, isLitetopicError } from '../../protocol/index.
 import { addBranch, copyRange, renewHistory } from '../copy.ts'
 import { addEffects } from '../effects.ts'
 import { EPOCH_INDEXES } from '../garbage.ts'
-import { chunkRange, epochRange, numberInKey, parseContextKey, partRange } from '../keys.ts'
+import { chunkRange, epochRange, indexRange, numberInKey, parseContextKey, partRange } from '../keys.ts'
 import { unseal } from '../seal.ts'
 import { putChunks, putEffects, takeSnapshot } from '../snapshot.ts'
 import { INDEX, type Store, type StoreSnapshot, type TableChange } from '../store.ts'
 import { type StoreInfo, storedInfo } from '../store-info.ts'
 import { changeBytes, type Effects, TopicState } from '../topic-state.ts'
+import { checkWakerEntry } from '../wakers.ts'
 import { Findings, faultOf, type Report, reasonOf, type VerifyOptions } from './damage.ts'
 import { dropBelow } from './effects.ts'
 import { INDEX_CHECKS } from './indexes.ts'
@@ -68,11 +69,25 @@ export async function salvageStore(source: Store, target: Store, options: Salvag
       options.salvaged?.(salvaged)
       findings.topicDone()
     }
+    await copyWakers(snapshot, target)
   } finally {
     await snapshot.close()
   }
   const { incarnation } = await renewHistory(target, info)
   return { report: findings.report(), ...counts, incarnation }
+}
+
+/** Those that are sound. What is beyond the end of a topic that was cut is no more than acknowledged to that end. */
+async function copyWakers(snapshot: StoreSnapshot, target: Store): Promise<void> {
+  for await (const entry of snapshot.iterate(indexRange(INDEX.waker))) {
+    try {
+      checkWakerEntry(entry.key, unseal(entry.key, entry.value, 'a subscription'))
+    } catch (error) {
+      reasonOf(error) // told of already
+      continue
+    }
+    await target.table.write([entry])
+  }
 }
 
 async function infoOf(source: Store): Promise<StoreInfo | null> {

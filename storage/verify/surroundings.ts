@@ -7,6 +7,7 @@ import type { Unloaded } from '../recovery.ts'
 import { unseal } from '../seal.ts'
 import { Slabs } from '../slabs.ts'
 import { INDEX, type Store, type Table, type TableRange } from '../store.ts'
+import { checkWakerEntry } from '../wakers.ts'
 import { type Damage, type Findings, must, reasonOf } from './damage.ts'
 import { EpochSet } from './epoch-set.ts'
 import { readJournal } from './journal.ts'
@@ -55,6 +56,10 @@ export async function lookAround(store: Store, findings: Findings): Promise<Surr
     const packed = unpack(payload)
     const isCounter = Array.isArray(packed) && packed.length === 4 && packed.every((n) => Number.isSafeInteger(n))
     must(isCounter, 'a counter is not four numbers')
+    return 0
+  })
+  await entries(INDEX.waker, 'waker', 'a subscription, or how far a topic was acknowledged in one', (key, payload) => {
+    checkWakerEntry(key, payload)
     return 0
   })
   const used = new Map<number, EpochSet>()

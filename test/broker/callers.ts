@@ -5,6 +5,7 @@ import { Core } from '../../broker/core.ts'
 import { Caller } from '../../broker/http/caller.ts'
 import { limitTable } from '../../broker/limits.ts'
 import { policyTable } from '../../broker/policy.ts'
+import { Targets } from '../../broker/wakes/targets.ts'
 import { ByteWriter, LIMITS } from '../../protocol/index.ts'
 import { MemoryDisk, openMemoryStore, type Store, type TopicPolicy } from '../../storage/index.ts'
 import { afterwards } from './brokers.ts'
@@ -31,6 +32,7 @@ export class CallerBroker {
       policies: policyTable(LIMITS.lingerMs, policies),
       limits: limitTable({}, {}),
       maxMessageBytes: LIMITS.largeMessageBytes,
+      wakes: { targets: new Targets([]), write: () => '' },
       log: () => undefined,
       relieved: () => undefined,
       broken: () => undefined,

@@ -18,6 +18,8 @@ test('everything that can be configured is read', () => {
       streamGrace: '5s',
       quiet: '1m',
       maxMessageBytes: 1_000_000_000,
+      webhookHosts: ['hooks.example.com', '10.0.0.0/8'],
+      publicUrl: 'https://broker.example.com',
       limits: {
         connection: { frameBytes: 1_000_000, messageBytes: 1, attachments: 2, subscriptions: 3 },
         topic: { bytes: 4, recordsPerSecond: 5, bytesPerSecond: 6 },
@@ -45,6 +47,8 @@ test('everything that can be configured is read', () => {
     streamGraceMs: 5_000,
     quietMs: 60_000,
     maxMessageBytes: 1_000_000_000,
+    webhookHosts: ['hooks.example.com', '10.0.0.0/8'],
+    publicUrl: 'https://broker.example.com',
     limits: {
       connection: { frameBytes: 1_000_000, messageBytes: 1, attachments: 2, subscriptions: 3 },
       topic: { bytes: 4, recordsPerSecond: 5, bytesPerSecond: 6 },
@@ -92,6 +96,8 @@ test.each([
   ['{"policies": {"a": {"maxAge": "forever"}}}', 'policies.a.maxAge', /no duration/],
   ['{"policies": {"a": {"maxRecords": -1}}}', 'policies.a.maxRecords', /above 0, not -1/],
   ['{"toString": 1}', 'toString', /unknown key/],
+  ['{"webhookHosts": "a.example"}', 'webhookHosts', /must be a list of texts/],
+  ['{"webhookHosts": [7]}', 'webhookHosts.0', /must be text, not 7/],
 ])('%s is refused, and %s is named', (text, key, message) => {
   const error = refusal(() => parseConfig(text))
   expect(error.details.key).toBe(key)

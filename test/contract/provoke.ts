@@ -13,6 +13,7 @@ import { CallerBroker, recordsOf } from '../broker/callers.ts'
 import { HeldStore } from '../broker/held-store.ts'
 import { begin } from '../broker/large.ts'
 import { codeOf, type Peer } from '../broker/peer.ts'
+import { Rig } from '../http/webhooks.ts'
 
 /** Resolves with the code that it was refused with. */
 export type Provoke = () => Promise<string>
@@ -49,6 +50,21 @@ const asked =
 
 const openStream = (peer: Peer, sequence: number, mode: 'create' | 'continue' = 'create') =>
   peer.ask(UP.openStream, 0, 0, sequence, 's', mode)
+
+const PULL = { type: 'pull-wake', pattern: '*', wake_stream: 'wake/pool' }
+
+/** The code that a request is refused with, where the subscription `p` has a wake that a worker has claimed. */
+const asSubscriber =
+  (ask: (rig: Rig, claimed: { wake: object; token: string }) => Promise<Response>): Provoke =>
+  async () => {
+    const rig = await Rig.start()
+    await rig.pull('p', PULL)
+    await rig.append('a')
+    const claimed = await (await rig.send('POST', 'p/claim', { worker: 'w' })).json()
+    const { token, wake_id, generation } = claimed as { token: string; wake_id: string; generation: number }
+    const refused = await ask(rig, { wake: { wake_id, generation }, token })
+    return ((await refused.json()) as { code: string }).code
+  }
 
 /** The code of what a promise rejects with, or a function throws. */
 async function thrown(act: () => unknown): Promise<string> {
@@ -193,6 +209,24 @@ export const PROVOKE: { readonly [code in ErrorCode]?: Provoke } = {
     await peer.append({ sequence: 0 }, message('one'))
     await peer.append({ sequence: 2 }, message('three'))
   }),
+  SUBSCRIPTION_NOT_FOUND: asSubscriber((rig) => rig.send('GET', 'none')),
+  SUBSCRIPTION_ALREADY_EXISTS: asSubscriber((rig) => rig.put('p', { ...PULL, pattern: 'other' })),
+  WEBHOOK_URL_REJECTED: asSubscriber((rig) =>
+    rig.put('w', { type: 'webhook', pattern: '*', webhook: { url: 'http://10.0.0.1/' } }),
+  ),
+  TOKEN_INVALID: asSubscriber((rig, { wake }) => rig.send('POST', 'p/ack', wake, 'x.y')),
+  TOKEN_EXPIRED: asSubscriber(async (rig, { wake, token }) => {
+    await rig.clock.advance(LIMITS.wakeTokenMs + 1)
+    return rig.send('POST', 'p/ack', wake, token)
+  }),
+  ALREADY_CLAIMED: asSubscriber((rig) => rig.send('POST', 'p/claim', { worker: 'other' })),
+  NO_PENDING_WORK: asSubscriber(async (rig) => {
+    await rig.put('q', { ...PULL, pattern: 'nothing/*' })
+    return rig.send('POST', 'q/claim', { worker: 'w' })
+  }),
+  INVALID_OFFSET: asSubscriber((rig, { wake, token }) =>
+    rig.send('POST', 'p/ack', { ...wake, acks: [{ stream: 'a', offset: '-1' }] }, token),
+  ),
   PRODUCER_UNKNOWN: asked((peer) => peer.append({ sequence: 1 }, message('two'))),
   PRODUCER_STALE: asked(async (peer) => {
     await peer.append({ sequence: 0, epoch: 1 }, message('one'))

@@ -8,6 +8,7 @@ import { MemoryDisk, openMemoryStore } from '../../storage/memory/memory-store.t
 import { seal } from '../../storage/seal.ts'
 import { INDEX, type TableEntry } from '../../storage/store.ts'
 import type { TopicState } from '../../storage/topic-state.ts'
+import { linkChange, type StoredLink, type StoredWaker, wakerChange } from '../../storage/wakers.ts'
 import { Rig, type TestRecord, TIME_MS } from './shard-rig.ts'
 
 export const message = (text: string): TestRecord => ({ kind: 'message', text })
@@ -55,9 +56,19 @@ async function appendLarge(rig: Rig, state: TopicState, content: Uint8Array): Pr
   state.committedTo = state.nextOffset
 }
 
+const CONFIG = { pattern: 't', url: 'https://hooks.example.com/', wakeTopic: null, leaseMs: 30_000, description: null }
+export const WAKER: StoredWaker = {
+  id: 'waker',
+  config: { type: 'webhook', ...CONFIG },
+  configHash: 'hash',
+  createdMs: TIME_MS,
+  state: { generation: 7, wakeId: 'w_1', holder: null, failures: 1, retryAtMs: TIME_MS + 1 },
+}
+export const LINK: StoredLink = { epoch: 4096, acked: 3, explicit: true }
+
 /**
  * Topics `large` (4 records), `small` (2, in its head), `t` (11 of which 3 to 11 are kept, in two chunks, and one more in its
- * head), `journal` (2, only there), and one that is being cleared.
+ * head), `journal` (2, only there), and one that is being cleared; and a waker with two links.
  */
 export async function fullDisk(): Promise<MemoryDisk> {
   const disk = new MemoryDisk()
@@ -80,6 +91,11 @@ export async function fullDisk(): Promise<MemoryDisk> {
   const upload = { epoch: large.epoch, uploadId: 'under-way', name: 'large', producerId: 'p', tag: 'text' as const }
   await rig.shard.parts.begin({ ...upload, startedMs: TIME_MS }, () => true)
   await rig.shard.parts.write(large.epoch, 'under-way', 0, new Uint8Array(LIMITS.partBytes), () => true)
+  await rig.shard.store.table.write([
+    wakerChange(WAKER),
+    linkChange('waker', 't', LINK),
+    linkChange('waker', 'u', LINK),
+  ])
   const key = chunkKey(99, 4)
   await rig.shard.store.table.write([garbageMark(99), { key, value: seal(key, new Uint8Array(9)) }])
   const journal = await rig.create('journal')

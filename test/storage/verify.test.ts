@@ -117,6 +117,7 @@ describe('one damage', () => {
       if (indexOf(key) === 'part' && Buffer.from(key).includes('under-way')) continue
       if ([recordIdKey(4096, 'id-1'), contextKey(4096, 'n', 2)].some((trimmed) => isSame(key, trimmed))) continue
       if (indexOf(key) === 'usage') continue // what has no counter is counted anew
+      if (indexOf(key) === 'waker') continue // without a link the topic is told of again, and links of no waker are of no use
       // What a topic had that is in its head alone is missed by its timer only, and that may be left over.
       if (isGarbage(key) || isSame(key, headKey('small'))) expect(report.damages).toEqual([])
       else expect(report.damageCount, indexOf(key)).toBeGreaterThan(0)

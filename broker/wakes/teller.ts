@@ -1,0 +1,109 @@
+/** Tells of wakes: calls a webhook, or writes into the wake topic. Of what it is told with nothing is ever logged. */
+
+import { asLitetopicError, LIMITS, LitetopicError } from '../../protocol/index.ts'
+import { CallbackItem } from '../committer.ts'
+import type { Context } from '../context.ts'
+import { appendMessage } from '../own-records.ts'
+import { type Outcome, post } from './post.ts'
+import type { Secrets } from './secrets.ts'
+import type { Targets } from './targets.ts'
+
+/** One topic of a wake: what is linked, and what is to be read: from `acked` to before `tail`, in that epoch. */
+export interface TopicProgress {
+  readonly name: string
+  readonly explicit: boolean
+  readonly epoch: number
+  readonly acked: number
+  readonly tail: number
+}
+
+/** What a worker is told. */
+export interface WakeFacts {
+  readonly id: string
+  readonly wakeId: string
+  readonly generation: number
+  /** With which what is done about the wake is told. */
+  readonly token: string
+  readonly topics: readonly TopicProgress[]
+}
+
+/** The body of a webhook. */
+export type WriteWake = (wake: WakeFacts) => string
+
+export class Teller {
+  private readonly context: Context
+  private readonly targets: Targets
+  private readonly write: WriteWake
+  private calls = 0
+  private readonly waiting: (() => void)[] = []
+
+  constructor(context: Context, targets: Targets, write: WriteWake) {
+    this.context = context
+    this.targets = targets
+    this.write = write
+  }
+
+  /** Throws WEBHOOK_URL_REJECTED unless the configuration allows the url. */
+  check(url: string): void {
+    this.targets.check(url)
+  }
+
+  /** Calls a webhook in its turn; `wake` says with what when that has come, and null if there is nothing to tell any more. */
+  async call(url: string, secrets: Secrets, signal: AbortSignal, wake: () => WakeFacts | null): Promise<Outcome> {
+    if (this.calls === LIMITS.webhooksInFlight) await new Promise<void>((resolve) => this.waiting.push(resolve))
+    else this.calls++
+    try {
+      const facts = wake()
+      if (facts === null) return { answer: null }
+      const { clock } = this.context
+      const target = await this.targets.find(url)
+      const body = this.write(facts)
+      return await post(target, { body, signature: secrets.signature(body, clock.wallMs()) }, clock, signal)
+    } catch (error) {
+      return { failure: reason(error) }
+    } finally {
+      const next = this.waiting.shift()
+      if (next === undefined) this.calls--
+      else next()
+    }
+  }
+
+  /** Writes into the wake topic that there is something new in another one. */
+  async append(wakeTopic: string, { id, generation }: WakeFacts, topic: string): Promise<Outcome> {
+    const { clock } = this.context
+    const event = { type: 'wake', subscription_id: id, stream: topic, generation, ts: clock.wallMs() }
+    try {
+      await this.appendTo(wakeTopic, JSON.stringify(event))
+      return { answer: null }
+    } catch (error) {
+      return { failure: reason(error) }
+    }
+  }
+
+  private appendTo(name: string, value: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.context.registry.whenFound(name, (failure, topic) => {
+        if (failure !== null || topic === null) {
+          reject(failure ?? new LitetopicError('NOT_FOUND', `its wake stream ${name} does not exist`))
+          return
+        }
+        topic.run(() => {
+          try {
+            if (topic.ended !== null) throw topic.ended
+            if (topic.state.closed) throw new LitetopicError('CLOSED', `its wake stream ${name} is closed`)
+            appendMessage(this.context, topic, { tag: 'json', value }, new CallbackItem(resolve, reject))
+          } catch (error) {
+            reject(error)
+          }
+        })
+      })
+    })
+  }
+}
+
+/** Errors of the system may hold more than their code. */
+function reason(error: unknown): string {
+  const { code } = error as { code?: unknown }
+  if (error instanceof LitetopicError) return error.message
+  return typeof code === 'string' ? code : asLitetopicError(error).code
+}
