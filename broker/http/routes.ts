@@ -5,6 +5,7 @@ import { streamRoutes } from './durable-streams/routes.ts'
 import { subscriptionRoutes } from './durable-streams/subscriptions.ts'
 import type { Face } from './face.ts'
 import type { App } from './fastify.ts'
+import { eventRoutes } from './sessions/events.ts'
 import { bodyRoutes, jsonRoutes } from './sessions/routes.ts'
 
 /** Adds its routes to the app, which is its own: hooks and parsers of it are no other part's. */
@@ -18,6 +19,7 @@ export const ROUTES: readonly Routes[] = [
   bodyRoutes,
 
   // Event streams.
+  eventRoutes,
 
   // Content of large messages.
 

@@ -4,6 +4,7 @@
  * answers that are no errors must come.
  */
 
+import { UP } from '../../protocol/index.ts'
 import type { HttpBroker } from './http.ts'
 
 /** Asks the operation, and checks its answer by the document. */
@@ -63,6 +64,14 @@ const text = (method: string, body: string) => (headers: Record<string, string>)
 export const DRIVES: Readonly<Record<string, Drive>> = {
   'GET /openapi.json': (call) => call('/openapi.json'),
   'GET /problems/{code}': (call) => call('/problems/NOT_FOUND'),
+  'GET /v1/events/{name}': async (call, http) => {
+    await fill(http)
+    const peer = await http.test.peer()
+    await peer.attach('a/b', { producer: 'closer' })
+    await peer.ask(UP.closeTopic, 0, 0, 0, {})
+    await call('/v1/events/a/b')
+    await call('/v1/events/a/b', { headers: { 'last-event-id': 'end' } })
+  },
   'GET /v1/sessions': async (call, http) => {
     await fill(http)
     await http.json('/v1/sessions/a/c', put(), 201)

@@ -67,7 +67,10 @@ class EventWriter {
   }
 }
 
-/** The events of batches that lie back to back in `bytes[from, to)`, for a reader that stands at `position`. */
+/**
+ * The events of raw batches that lie back to back in `bytes[from, to)`, or of one coalesced batch, for a reader that stands at
+ * `position`.
+ */
 export function eventsOf(
   bytes: Uint8Array,
   from: number,
