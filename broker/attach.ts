@@ -82,10 +82,12 @@ export class Attachments {
       attaching.refused(asLitetopicError(error))
       return
     }
-    this.context.registry.whenFound(name, (failure, found) => {
+    this.context.registry.whenFound(name, (failure, known) => {
       let attachment: Attachment
+      let found: Topic | null
       try {
         if (failure !== null) throw failure
+        found = this.reclaimer.alive(known)
         const topic = found ?? this.create(client, name, options, policy)
         if (found !== null) this.admit(client, found, options)
         attachment = this.add(topic, client, handle, options)

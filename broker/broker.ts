@@ -29,6 +29,8 @@ export interface PolicyOptions {
   readonly maxBytes?: number
   readonly maxRecords?: number
   readonly maxAgeMs?: number
+  /** How long a topic lives after it was last read or written, also while it is attached. Default: no end. */
+  readonly ttlMs?: number
   /** Bounds of all topics below the prefix together. */
   readonly limits?: PrefixLimits
 }

@@ -10,6 +10,7 @@ import type { CommitItem } from './commit-item.ts'
 import type { Context } from './context.ts'
 import { copyOut } from './copy-out.ts'
 import { Crowds } from './crowd.ts'
+import { endsByItself } from './life.ts'
 import { countedPrefixes, type LimitTable } from './limits.ts'
 import { Operations } from './operations.ts'
 import { effectivePolicy, type PolicyTable } from './policy.ts'
@@ -88,7 +89,11 @@ export class Core {
       failed(items, error) {
         for (const item of items) tell(item, error, report)
       },
-      lingerMs: (state) => effectivePolicy(policies, state.name, state.policy).lingerMs,
+      lingerMs(state) {
+        const policy = effectivePolicy(policies, state.name, state.policy)
+        // One that ends by itself has no full linger after a start: it is looked at when it is due.
+        return endsByItself(policy) ? 0 : policy.lingerMs
+      },
       flushed: (state) => reclaimer.flushed(state),
       truncated: relieved,
       flushFailed: report,

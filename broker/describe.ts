@@ -50,8 +50,9 @@ export async function description(context: Context, topic: Topic, isResident: bo
   const { entries } = await contextPage(context, topic, { limit: LIMITS.pageItems, bytes: Number.POSITIVE_INFINITY })
   await allCommitted(context, topic)
   const policy = effectivePolicy(context.policies, state.name, state.policy)
-  const lingering = topic.holders === 0 && Number.isFinite(topic.lingerUntilMs)
   const { clock } = context
+  const lifeMs = topic.life?.endMs(topic.appendedMs, clock) ?? Number.POSITIVE_INFINITY
+  const endsMs = Math.min(topic.holders === 0 ? topic.lingerUntilMs : Number.POSITIVE_INFINITY, lifeMs)
   return {
     ...summary(context, state, isResident),
     attachments: topic.attachments.length,
@@ -61,7 +62,7 @@ export async function description(context: Context, topic: Topic, isResident: bo
     checkpoints: found.length,
     contextEntries: entries.length,
     exclusive: state.fenceHolder !== null,
-    reclaimAtMs: lingering ? Math.round(clock.wallMs() + topic.lingerUntilMs - clock.monotonicMs()) : null,
+    reclaimAtMs: Number.isFinite(endsMs) ? Math.round(clock.wallMs() + endsMs - clock.monotonicMs()) : null,
     policy: policyInfo(policy),
   }
 }

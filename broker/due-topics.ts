@@ -15,6 +15,7 @@ const DELETE_SHARE = 0.75
 const FULL_MS = 10
 /** A stored timer of a topic in use is only a safeguard against a crash: it is pushed forward by at least this. */
 const COARSE_MS = 60_000
+const LEAST_MS = 1000
 
 /** What becomes of topics that are due is not for this file to say. */
 export interface Judge {
@@ -206,7 +207,7 @@ export class DueTopics {
     ready.forEach((timer, i) => {
       const topic = found[i]
       if (topic?.isDormant === true) {
-        postponed.push({ ...timer, laterMs: Math.ceil(nowMs + safeguardMs(topic, timer)) })
+        postponed.push({ ...timer, laterMs: Math.ceil(nowMs + this.safeguardMs(topic, timer)) })
         return
       }
       if (topic === null || isLeftOver(topic, timer)) {
@@ -214,7 +215,7 @@ export class DueTopics {
         return
       }
       const isOver = topic !== undefined && this.judge.isOver(topic)
-      const laterMs = isOver ? timer.dueMs : Math.ceil(nowMs + safeguardMs(topic, timer))
+      const laterMs = isOver ? timer.dueMs : Math.ceil(nowMs + this.safeguardMs(topic, timer))
       if (!isOver) postponed.push({ ...timer, laterMs })
       if (topic === undefined) return
       topic.state.storedDueMs = laterMs
@@ -229,13 +230,14 @@ export class DueTopics {
     if (postponed.length > 0) await shard.timers.postpone(postponed)
     for (const topic of topics) this.judge.look(topic)
   }
-}
 
-/** One that is held needs its stored timer only after a crash, and then gets its full linger anyway. */
-function safeguardMs(topic: Topic | undefined, { lingerMs }: StoredTimer): number {
-  const isHeld = topic !== undefined && topic.holders > 0 && Number.isFinite(lingerMs)
-  const fullMs = Math.max(lingerMs, 1000)
-  return isHeld ? fullMs : Math.min(fullMs, COARSE_MS)
+  /** One that is held needs its stored timer only after a crash, and then gets its full linger anyway; but no longer life. */
+  private safeguardMs(topic: Topic | undefined, { lingerMs }: StoredTimer): number {
+    if (topic === undefined) return COARSE_MS
+    const lifeMs = topic.life?.endMs(topic.appendedMs, this.context.clock)
+    const fullMs = Math.max(lifeMs === undefined ? lingerMs : lifeMs - this.context.clock.monotonicMs(), LEAST_MS)
+    return topic.holders > 0 && Number.isFinite(fullMs) ? fullMs : Math.min(fullMs, COARSE_MS)
+  }
 }
 
 function isLeftOver(topic: Topic | undefined, timer: StoredTimer): boolean {

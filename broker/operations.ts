@@ -125,7 +125,7 @@ export class Operations {
 
   async stream(attachment: Attachment, streamId: string): Reply<typeof UP.stream> {
     checkId(streamId, 'stream id')
-    return using(usable(attachment.topic), async (topic) => {
+    return using(this.readable(attachment), async (topic) => {
       const stream = await findStream(this.context.shard.store.table, topic.state, streamId)
       const info = stream === null ? null : streamInfo(stream, topic.isLive(streamId))
       await allCommitted(this.context, topic)
@@ -139,10 +139,12 @@ export class Operations {
 
   /** Changes what is given of the topic's own policy. */
   async policy(attachment: Attachment, policy: PolicyInfo): Reply<typeof UP.policy> {
-    const { shard } = this.context
+    const { shard, steadyWallMs } = this.context
     const change = storedPolicy(policy)
     return using(usable(attachment.topic), async (topic) => {
       if (change !== null) {
+        // A time to live that is set today does not begin when the topic was used last.
+        if (change.ttlMs !== undefined) shard.setExtra(topic.state, { usedMs: Math.ceil(steadyWallMs()) }, null)
         await new Promise<void>((resolve, reject) => {
           shard.setPolicy(topic.state, change, new CallbackItem(resolve, reject))
         })
@@ -159,7 +161,7 @@ export class Operations {
     from: FromInfo,
     options: { raw?: boolean; creditBytes?: number },
   ): Promise<{ subscription: Subscription; reply: ReplyOf<typeof UP.subscribe> }> {
-    return using(usable(attachment.topic), async (topic) => {
+    return using(this.readable(attachment), async (topic) => {
       const position = await positionOf(this.context, topic, from)
       usable(topic)
       if (attachment.detached) throw new LitetopicError('UNKNOWN_HANDLE', 'the handle was detached meanwhile')
@@ -177,7 +179,7 @@ export class Operations {
 
   /** What there is now, from a position on, up to a number of bytes. */
   async read(attachment: Attachment, request: ReadRequest): Promise<ReadReply> {
-    return using(usable(attachment.topic), (topic) => read(this.context, topic, request))
+    return using(this.readable(attachment), (topic) => read(this.context, topic, request))
   }
 
   /** Begins an upload or goes on with it. `uploadBegun` is to be called behind the reply. */
@@ -198,25 +200,25 @@ export class Operations {
   }
 
   fetch(attachment: Attachment, request: FetchRequest): Promise<Fetched> {
-    return using(attachment.topic, () => this.fetches.fetch(attachment, request))
+    return using(this.readable(attachment), () => this.fetches.fetch(attachment, request))
   }
 
   async resume(attachment: Attachment, request: ResumeRequest): Reply<typeof UP.resume> {
-    return using(usable(attachment.topic), (topic) => resume(this.context, topic, request))
+    return using(this.readable(attachment), (topic) => resume(this.context, topic, request))
   }
 
   async checkpoints(
     attachment: Attachment,
     options: { before?: number; limit?: number },
   ): Reply<typeof UP.checkpoints> {
-    return using(usable(attachment.topic), (topic) => checkpoints(this.context, topic, options))
+    return using(this.readable(attachment), (topic) => checkpoints(this.context, topic, options))
   }
 
   async contextEntries(
     attachment: Attachment,
     options: { name?: string; asOf?: number; after?: string; limit?: number },
   ): Reply<typeof UP.context> {
-    return using(usable(attachment.topic), (topic) => contextEntries(this.context, topic, options))
+    return using(this.readable(attachment), (topic) => contextEntries(this.context, topic, options))
   }
 
   async describe(name: string): Reply<typeof UP.describe> {
@@ -245,13 +247,19 @@ export class Operations {
     })
   }
 
+  /** The topic, which is being read: that begins its time to live anew. Throws GONE. */
+  private readable({ topic }: Attachment): Topic {
+    this.reclaimer.touched(usable(topic))
+    return topic
+  }
+
   /** Calls `use` with the topic of that name made resident, or with null. It must decide before it waits for anything. */
   private withTopic<T>(name: string, use: (topic: Topic | null) => T | Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       this.context.registry.whenFound(name, (failure, topic) => {
         try {
           if (failure !== null) throw failure
-          resolve(use(topic))
+          resolve(use(this.reclaimer.alive(topic)))
         } catch (error) {
           reject(error)
         }

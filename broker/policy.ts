@@ -1,4 +1,4 @@
-/** Linger and retention of a topic: its own, over those of the longest prefix configured, over the defaults. */
+/** Linger, life and retention of a topic: its own, over those of the longest prefix configured, over the defaults. */
 
 import { checkPrefix, LIMITS, LitetopicError, longestPrefix, type PolicyInfo } from '../protocol/index.ts'
 import type { TopicPolicy } from '../storage/index.ts'
@@ -9,25 +9,31 @@ export interface EffectivePolicy {
   readonly maxBytes: number
   readonly maxRecords: number
   readonly maxAgeMs: number
+  /** The topic goes so long after it was last read or written, attached or not. */
+  readonly ttlMs: number
+  /** The topic goes at this time, attached or not. */
+  readonly expiresAtMs: number
 }
 
 export type PolicyTable = ReadonlyMap<string, TopicPolicy>
 
-/** A linger may be any whole number; so that what is due then is one, too, none is longer than this: 140,000 years. */
-const LONGEST_LINGER_MS = 2 ** 52
+/** A time may be any whole number; so that what is due then is one, too, none counts for more than this: 140,000 years. */
+const LONGEST_MS = 2 ** 52
 
 const NO_POLICY: TopicPolicy = {}
-const KEYS = ['lingerMs', 'maxBytes', 'maxRecords', 'maxAgeMs'] as const
+const KEYS = ['lingerMs', 'maxBytes', 'maxRecords', 'maxAgeMs', 'ttlMs', 'expiresAtMs'] as const
 
-/** The policy in force. Retention that is not set is without bound. */
+/** The policy in force. Life and retention that are not set is without bound. */
 export function effectivePolicy(table: PolicyTable, name: string, own: TopicPolicy | null): EffectivePolicy {
   const prefix = longestPrefix(table, name) ?? NO_POLICY
   const linger = own?.lingerMs ?? prefix.lingerMs ?? table.get('')?.lingerMs ?? LIMITS.lingerMs
   return {
-    lingerMs: linger === 'forever' ? Number.POSITIVE_INFINITY : Math.min(linger, LONGEST_LINGER_MS),
+    lingerMs: linger === 'forever' ? Number.POSITIVE_INFINITY : Math.min(linger, LONGEST_MS),
     maxBytes: bound(own?.maxBytes, prefix.maxBytes),
     maxRecords: bound(own?.maxRecords, prefix.maxRecords),
     maxAgeMs: bound(own?.maxAgeMs, prefix.maxAgeMs),
+    ttlMs: time(own?.ttlMs, prefix.ttlMs),
+    expiresAtMs: time(own?.expiresAtMs, prefix.expiresAtMs),
   }
 }
 
@@ -40,6 +46,11 @@ export function saysLinger(table: PolicyTable, name: string): boolean {
 /** A topic's own null lifts the bound of its prefix. */
 function bound(own: number | null | undefined, prefix: number | null | undefined): number {
   return (own === undefined ? prefix : own) ?? Number.POSITIVE_INFINITY
+}
+
+function time(own: number | null | undefined, prefix: number | null | undefined): number {
+  const ms = bound(own, prefix)
+  return ms === Number.POSITIVE_INFINITY ? ms : Math.min(ms, LONGEST_MS)
 }
 
 /** The policies by prefix as they are looked up, with the default for the rest. Throws BAD_NAME or BAD_REQUEST. */
@@ -77,6 +88,8 @@ export function policyInfo(policy: EffectivePolicy): PolicyInfo {
     maxBytes: finite(policy.maxBytes),
     maxRecords: finite(policy.maxRecords),
     maxAgeMs: finite(policy.maxAgeMs),
+    ttlMs: finite(policy.ttlMs),
+    expiresAtMs: finite(policy.expiresAtMs),
   }
 }
 

@@ -10,6 +10,7 @@ import { CallbackItem } from './committer.ts'
 import { type Context, policyOf } from './context.ts'
 import { DueTopics } from './due-topics.ts'
 import { leasedUntilMs } from './leases.ts'
+import { endsByItself, Life } from './life.ts'
 import { setGrace } from './stream-records.ts'
 import { loseStreams, orphanStreams } from './streams.ts'
 import { Timers } from './timers.ts'
@@ -63,14 +64,20 @@ export class Reclaimer {
     const now = clock.monotonicMs()
     // The wall clock may have been set back since.
     topic.appendedMs = now - Math.max(this.context.steadyWallMs() - state.lastAppendMs, 0)
-    const lingerMs = policyOf(this.context, topic).lingerMs
+    const policy = policyOf(this.context, topic)
+    const { lingerMs } = policy
+    const usedMs = now + (state.extra?.usedMs ?? 0) - this.context.steadyWallMs()
+    topic.life = endsByItself(policy) ? new Life(policy, usedMs) : null
     const stored = state.dueMs === 0 ? lingerMs : state.dueMs - this.context.steadyWallMs()
     const isOlder = shard.createdIn(state) < this.firstCommit
-    topic.lingerUntilMs = Math.max(now + stored, isOlder ? this.startedMs + lingerMs : 0)
+    // With a linger that never ends, what is stored is the end of its life.
+    const lingerLeft = lingerMs === Number.POSITIVE_INFINITY ? lingerMs : stored
+    topic.lingerUntilMs = Math.max(now + lingerLeft, isOlder ? this.startedMs + lingerMs : 0)
     for (const stream of state.openStreams?.values() ?? []) {
       if (stream.state !== 'lost') setGrace(topic, stream.streamId, now + this.context.streamGraceMs)
     }
-    if (state.dueMs === 0 || topic.lingerUntilMs > now + stored) this.setStoredDue(topic)
+    const endsMs = Math.min(topic.lingerUntilMs, this.lifeEnds(topic))
+    if (state.dueMs === 0 || endsMs > now + stored + 1) this.setStoredDue(topic)
     this.retain(topic)
     this.schedule(topic)
   }
@@ -104,11 +111,31 @@ export class Reclaimer {
     this.look(topic)
   }
 
-  /** The policy changed: the linger under way is measured anew, and retention is applied. */
+  /** The topic is read: its time to live, if it has one, begins anew. Its state must be there. */
+  touched(topic: Topic): void {
+    if (topic.life === null || topic.end !== null) return
+    const { clock, shard, steadyWallMs } = this.context
+    const { state } = topic
+    if (!topic.life.noteRead(state, clock.monotonicMs(), steadyWallMs())) return
+    this.setStoredDue(topic)
+    shard.flush(state)
+  }
+
+  /** The topic, or null if its life is over: then it goes now, and must be taken for gone. */
+  alive(topic: Topic | null): Topic | null {
+    if (topic === null || this.lifeEnds(topic) > this.context.clock.monotonicMs()) return topic
+    this.reclaim(topic)
+    return topic.end === null ? topic : null
+  }
+
+  /** The policy changed: the linger under way and the life are measured anew, and retention is applied. */
   policyChanged(topic: Topic): void {
     if (topic.end !== null) return
+    const policy = policyOf(this.context, topic)
+    const now = this.context.clock.monotonicMs()
+    topic.life = endsByItself(policy) ? new Life(policy, now) : null
     if (topic.holders === 0) {
-      topic.lingerUntilMs = this.context.clock.monotonicMs() + policyOf(this.context, topic).lingerMs
+      topic.lingerUntilMs = now + policy.lingerMs
     }
     this.setStoredDue(topic)
     this.retain(topic)
@@ -179,8 +206,8 @@ export class Reclaimer {
     const { registry, shard } = this.context
     const { state } = topic
     if (!topic.isIdle || !shard.isAtRest(state)) return false
-    // Of a topic that is held the stored time does not count: after a crash it gets its full linger.
-    if (topic.holders === 0 && state.dueMs !== state.storedDueMs) {
+    // Of one that is held and has no other end the stored time does not count: after a crash it gets its full linger.
+    if ((topic.holders === 0 || topic.life !== null) && state.dueMs !== state.storedDueMs) {
       shard.flush(state)
       return false
     }
@@ -214,8 +241,9 @@ export class Reclaimer {
     return true
   }
 
-  /** Is the topic's time over: its linger, or the time that silent readers hold it? */
+  /** Is the topic's time over: its life, its linger, or the time that silent readers hold it? */
   private isOver(topic: Topic, now: number): boolean {
+    if (this.lifeEnds(topic) <= now) return true
     if (topic.holders === 0) return lingersUntil(topic) <= now
     return this.readersUntil(topic) <= now
   }
@@ -228,6 +256,10 @@ export class Reclaimer {
     if (topic.hasWriter) return Number.POSITIVE_INFINITY
     const heldUntil = topic.appendedMs + LIMITS.maxReaderHoldMs
     return Math.max(heldUntil, topic.attachedMs) + policyOf(this.context, topic).lingerMs
+  }
+
+  private lifeEnds({ life, appendedMs }: Topic): number {
+    return life === null ? Number.POSITIVE_INFINITY : life.endMs(appendedMs, this.context.clock)
   }
 
   private idleUntil(topic: Topic): number {
@@ -269,7 +301,8 @@ export class Reclaimer {
 
   /** When it must be looked at whether it is used or not. */
   private heldUntil(topic: Topic): number {
-    return Math.min(topic.holders === 0 ? lingersUntil(topic) : this.readersUntil(topic), topic.retainAtMs)
+    const heldUntil = topic.holders === 0 ? lingersUntil(topic) : this.readersUntil(topic)
+    return Math.min(heldUntil, topic.retainAtMs, this.lifeEnds(topic))
   }
 
   private wakeAt(topic: Topic, at: number): void {
@@ -291,13 +324,16 @@ export class Reclaimer {
   /** What the next flush stores as the topic's time. */
   private setStoredDue(topic: Topic): void {
     const { clock } = this.context
-    const lingerMs = policyOf(this.context, topic).lingerMs
-    if (lingerMs === Number.POSITIVE_INFINITY) {
-      topic.state.dueMs = 0
-      return
-    }
-    const left = topic.lingerUntilMs === Number.POSITIVE_INFINITY ? lingerMs : topic.lingerUntilMs - clock.monotonicMs()
-    topic.state.dueMs = Math.ceil(this.context.steadyWallMs() + Math.max(left, 0))
+    const { life, lingerUntilMs, state } = topic
+    const { lingerMs } = policyOf(this.context, topic)
+    const now = clock.monotonicMs()
+    const isHeld = lingerUntilMs === Number.POSITIVE_INFINITY
+    const lingerLeft = isHeld || lingerMs === Number.POSITIVE_INFINITY ? lingerMs : lingerUntilMs - now
+    const lifeLeft = life === null ? Number.POSITIVE_INFINITY : life.storedEndMs(topic.appendedMs, clock) - now
+    const left = Math.min(lingerLeft, lifeLeft)
+    const dueMs = left === Number.POSITIVE_INFINITY ? 0 : Math.ceil(this.context.steadyWallMs() + Math.max(left, 0))
+    // What differs by its rounding only need not be written again.
+    if (Math.abs(dueMs - state.dueMs) > 1) state.dueMs = dueMs
   }
 }
 

@@ -7,6 +7,7 @@ import { LitetopicError } from '../protocol/index.ts'
 import { EMPTY, extended, type TopicState, without } from '../storage/index.ts'
 import type { Client } from './client.ts'
 import { CROWD_READERS, Crowd, type CrowdReader, type Crowds } from './crowd.ts'
+import type { Life } from './life.ts'
 import type { Scope } from './scopes.ts'
 
 /** A subscription, as the topic sees it. */
@@ -143,6 +144,8 @@ export class Topic {
   // Null for never: if one were ever Infinity, V8 would keep this field in 16 bytes of its own in every topic.
   private lingerUntil: number | null = null
   private retainAt: number | null = null
+  /** When it ends by its policy; null if it does not. */
+  life: Life | null = null
   /** Retention waits for its turn. */
   retaining = false
   /** The bucket of the timers that it is in, or -1. */

@@ -28,7 +28,16 @@ export function attachOptions(
   const { epoch, fence } = before
   if (epoch < 0) return given
   const cursor = before.incarnation === incarnation ? undefined : knownCursor(before, acknowledgedTo)
-  return { ...given, create: undefined, policy: undefined, exclusive: undefined, epoch, fence, cursor }
+  return {
+    ...given,
+    create: undefined,
+    policy: undefined,
+    contentType: undefined,
+    exclusive: undefined,
+    epoch,
+    fence,
+    cursor,
+  }
 }
 
 /**

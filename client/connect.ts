@@ -53,6 +53,12 @@ export interface SessionOptions<T> {
   readonly maxBytes?: number
   readonly maxRecords?: number
   readonly maxAgeMs?: number
+  /** Of a topic that this creates: it goes so long after it was last read or written, also while it is attached. Default: no end. */
+  readonly ttlMs?: number
+  /** Of a topic that this creates: it goes at this time, milliseconds since 1970, also while it is attached. Default: never. */
+  readonly expiresAtMs?: number
+  /** Of a topic that this creates: what its data is, a media type, for readers over HTTP. */
+  readonly contentType?: string
 }
 
 export interface ListOptions {
@@ -172,8 +178,9 @@ class RemoteBroker implements Broker {
 const plainFetch: Fetch = (url, init) => fetch(url, init)
 
 function attachOptions<T>(options: SessionOptions<T>): AttachOptions {
-  const { create, observe, exclusive, lingerMs, maxBytes, maxRecords, maxAgeMs } = options
-  const policy: PolicyInfo = { lingerMs, maxBytes, maxRecords, maxAgeMs }
+  const { create, observe, exclusive, contentType } = options
+  const { lingerMs, maxBytes, maxRecords, maxAgeMs, ttlMs, expiresAtMs } = options
+  const policy: PolicyInfo = { lingerMs, maxBytes, maxRecords, maxAgeMs, ttlMs, expiresAtMs }
   const hasPolicy = Object.values(policy).some((value) => value !== undefined)
   return {
     create,
@@ -181,5 +188,6 @@ function attachOptions<T>(options: SessionOptions<T>): AttachOptions {
     exclusive,
     producer: observe === true ? undefined : randomId(),
     policy: hasPolicy ? policy : undefined,
+    contentType,
   }
 }

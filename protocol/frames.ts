@@ -74,7 +74,8 @@ const contentType = text(LIMITS.contentTypeBytes)
 const lingerMs = either(duration, literal('forever'))
 
 const retention = { maxBytes: nullable(uint()), maxRecords: nullable(uint()), maxAgeMs: nullable(duration) }
-const policy = object({}, { lingerMs, ...retention })
+const life = { ttlMs: nullable(duration), expiresAtMs: nullable(uint()) }
+const policy = object({}, { lingerMs, ...retention, ...life })
 
 const attachOptions = object(
   {},

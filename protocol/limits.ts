@@ -111,6 +111,12 @@ export const LIMITS = {
   pageItems: 1_000,
   /** How long a topic outlives its last attachment. */
   lingerMs: 3_600_000,
+  /**
+   * Of a topic with a time to live: how far ahead it is stored that it was read, a 16th of that time, but no less and no more than these.
+   * After a crash it may live so much longer.
+   */
+  readsStoredMinMs: 1_000,
+  readsStoredMaxMs: 3_600_000,
   /** How long open readers hold a topic after its last append. */
   maxReaderHoldMs: 86_400_000,
   /** Counters of first segments of names, or of principals, that are kept in memory though nothing of theirs is to be flushed. */

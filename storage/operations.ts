@@ -40,6 +40,8 @@ export interface TopicPolicy {
   readonly maxBytes?: number | null
   readonly maxRecords?: number | null
   readonly maxAgeMs?: number | null
+  readonly ttlMs?: number | null
+  readonly expiresAtMs?: number | null
 }
 
 /** What few topics have; room for more. A topic with nothing of it has none. */
@@ -50,6 +52,8 @@ export interface TopicExtra {
   readonly contentType?: string
   /** The newest sequence text that an append to it named; see PROTOCOL.md, Closing. */
   readonly streamSeq?: string
+  /** Of a topic with a `ttlMs`: it was not read after this time. Not in the journal, only in the head. */
+  readonly usedMs?: number
 }
 
 /** The operations that are not appends, as msgpack arrays. */

@@ -17,6 +17,7 @@ export interface PolicyConfig {
   maxBytes?: number
   maxRecords?: number
   maxAgeMs?: number
+  ttlMs?: number
   limits?: PrefixLimits
 }
 
@@ -60,6 +61,7 @@ const POLICY_KEYS = {
   maxBytes: (value: unknown, key: string): PolicyConfig => ({ maxBytes: count(value, key) }),
   maxRecords: (value: unknown, key: string): PolicyConfig => ({ maxRecords: count(value, key) }),
   maxAge: (value: unknown, key: string): PolicyConfig => ({ maxAgeMs: duration(value, key) }),
+  ttl: (value: unknown, key: string): PolicyConfig => ({ ttlMs: duration(value, key) }),
   limits: (value: unknown, key: string): PolicyConfig => ({ limits: readKeys(value, key, PREFIX_LIMITS) }),
 }
 

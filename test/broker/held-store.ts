@@ -18,6 +18,8 @@ export class HeldStore implements Store {
   readonly table: Table
   /** Reads that wait now. */
   waiting = 0
+  /** Writes of the table so far. */
+  writes = 0
   private readonly inner: Store
   private gate: Promise<void> | null = null
   private open: () => void = () => undefined
@@ -32,7 +34,10 @@ export class HeldStore implements Store {
       get: (key) => this.held(() => inner.table.get(key)),
       getMany: (keys) => this.held(() => inner.table.getMany(keys)),
       scan: (scan) => this.held(() => inner.table.scan(scan)),
-      write: (changes) => inner.table.write(changes),
+      write: (changes) => {
+        this.writes++
+        return inner.table.write(changes)
+      },
       clear: (ranges, limit) => inner.table.clear(ranges, limit),
     }
     const broken = (): boolean => this.isBroken

@@ -31,6 +31,7 @@ test('everything that can be configured is read', () => {
           maxBytes: 1_000_000,
           maxRecords: 5_000,
           maxAge: '7d',
+          ttl: '30d',
         },
 
         'support/vip/': { linger: 'forever' },
@@ -60,6 +61,7 @@ test('everything that can be configured is read', () => {
         maxBytes: 1_000_000,
         maxRecords: 5_000,
         maxAgeMs: 604_800_000,
+        ttlMs: 2_592_000_000,
       },
       'support/vip': { lingerMs: 'forever' },
       '': {},
