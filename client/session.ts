@@ -23,6 +23,7 @@ import type { Attachment } from './attachment.ts'
 import { Context } from './context.ts'
 import type { Check } from './decode.ts'
 import { type GenerateFunction, generate, type StreamResult } from './generate.ts'
+import { CALL_PREFIX, type OnceFunction, type OnceOptions, once } from './once.ts'
 import { openStream, sequencedRequest } from './open-stream.ts'
 import { checkpointName, type Reader, type ReadOptions, readBatches, readRecords } from './reader.ts'
 import type { SessionRecord } from './records.ts'
@@ -42,6 +43,7 @@ export class Session<T = Value> implements AsyncDisposable {
   private readonly schema: StandardSchemaV1<unknown, T> | undefined
   private contextOf: Context | null = null
   private generating: Map<string, Promise<StreamResult>> | null = null
+  private calls: Map<string, Promise<unknown>> | null = null
 
   /** Made by `Broker.session`. */
   constructor(attachment: Attachment, schema: StandardSchemaV1<unknown, T> | undefined) {
@@ -130,6 +132,23 @@ export class Session<T = Value> implements AsyncDisposable {
       this.generating?.delete(streamId),
     )
     this.generating.set(streamId, result)
+    return result
+  }
+
+  /**
+   * Runs `fn`, once: its JSON result, or undefined, is stored under the id, and whoever asks for that id again gets it. A call that
+   * runs elsewhere is waited for. Called again here while it runs, it returns the same result. Rejects with what `fn` throws, asked
+   * again with CALL_FAILED; with STREAM_STOPPED if its stream, `once/<id>`, was stopped; and with OUTCOME_UNKNOWN if an earlier call
+   * was cut off, by a crash or for longer than the broker waits for a writer: then nobody can know whether it took effect. Throws
+   * BAD_NAME, BAD_VALUE.
+   */
+  once<R>(id: string, fn: OnceFunction<R>, options: OnceOptions = {}): Promise<R> {
+    checkId(CALL_PREFIX + id, 'call id')
+    this.calls ??= new Map()
+    const running = this.calls.get(id)
+    if (running !== undefined) return running as Promise<R>
+    const result = once(this.attachment, id, fn, options).finally(() => this.calls?.delete(id))
+    this.calls.set(id, result)
     return result
   }
 

@@ -1,6 +1,13 @@
 /** `litetopic inspect`: everything there is to know about one topic but its records. */
 
-import type { Checkpoint, ResumedStream, Session, TopicInfo } from '../../client/index.ts'
+import {
+  CALL_PARTS,
+  CALL_PREFIX,
+  type Checkpoint,
+  type ResumedStream,
+  type Session,
+  type TopicInfo,
+} from '../../client/index.ts'
 import { formatCursor, parseCursor } from '../../protocol/index.ts'
 import { formatDuration } from './duration.ts'
 import { formatBytes, formatTime, jsonLine, table, write } from './output.ts'
@@ -26,10 +33,23 @@ interface StreamSummary {
   readonly lengths: Readonly<Record<string, number>> | null
 }
 
+/** A call that runs once: see `Session.once`. */
+interface CallSummary {
+  readonly id: string
+  /** `done`, `failed`, `stopped`, `running`, or `unknown` if it was cut off. */
+  readonly state: string
+  readonly tool?: unknown
+  readonly input?: unknown
+  readonly output?: unknown
+  /** What it threw, or why it was stopped. */
+  readonly detail?: unknown
+}
+
 /** What is shown. */
 interface Inspection {
   readonly topic: TopicInfo
   readonly streams: readonly StreamSummary[]
+  readonly calls: readonly CallSummary[]
   readonly checkpoints: readonly Checkpoint[]
   readonly context: Readonly<Record<string, unknown>>
 }
@@ -51,7 +71,40 @@ async function look(session: Session): Promise<Inspection> {
   // Seen from the first record kept, every stream is there, also those that have ended.
   const cursor = formatCursor({ ...parseCursor(session.cursor), next: topic.firstOffset })
   const { streams, partial } = await session.resume({ cursor })
-  return { topic, streams: streams.map((stream) => summary(stream, partial)), checkpoints, context }
+  return {
+    topic,
+    streams: streams.filter(({ id }) => !isCall(id)).map((stream) => summary(stream, partial)),
+    calls: streams.filter(({ id }) => isCall(id)).map((stream) => call(stream, partial)),
+    checkpoints,
+    context,
+  }
+}
+
+function isCall(streamId: string): boolean {
+  return streamId.startsWith(CALL_PREFIX)
+}
+
+function call({ id, state, live, detail, parts }: ResumedStream, partial: boolean): CallSummary {
+  const isOver = state === 'done' || state === 'failed' || state === 'stopped'
+  const partOf = (part: string): unknown => (partial ? undefined : parsed(parts.get(part)))
+  return {
+    id: id.slice(CALL_PREFIX.length),
+    state: isOver ? state : live ? 'running' : 'unknown',
+    tool: partOf(CALL_PARTS.tool),
+    input: partOf(CALL_PARTS.input),
+    output: partOf(CALL_PARTS.output),
+    detail,
+  }
+}
+
+/** JSON that may be cut off, or not of this client: then as it is. */
+function parsed(text: string | undefined): unknown {
+  if (text === undefined) return undefined
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
 }
 
 function summary({ id, state, live, detail, parts }: ResumedStream, partial: boolean): StreamSummary {
@@ -59,7 +112,7 @@ function summary({ id, state, live, detail, parts }: ResumedStream, partial: boo
   return { id, state, live, detail, lengths: partial ? null : lengths }
 }
 
-function text({ topic, streams, checkpoints, context }: Inspection): string {
+function text({ topic, streams, calls, checkpoints, context }: Inspection): string {
   const facts: string[][] = [
     ['topic', topic.name],
     ['epoch', String(topic.epoch)],
@@ -78,6 +131,7 @@ function text({ topic, streams, checkpoints, context }: Inspection): string {
     sections.push(rows.length === 0 ? `${title}: none\n` : `${title}:\n${table(rows, new Set())}`)
   }
   add('streams', streams.map(streamRow))
+  if (calls.length > 0) add('calls', calls.map(callRow))
   add(
     'checkpoints',
     checkpoints.map(({ name, offset, timeMs, state }) => [
@@ -97,6 +151,12 @@ function text({ topic, streams, checkpoints, context }: Inspection): string {
 function streamRow({ id, state, live, lengths }: StreamSummary): string[] {
   const parts = Object.entries(lengths ?? {}).map(([part, length]) => `${part}: ${length} characters`)
   return [`  ${id}`, live ? `${state}, live` : state, parts.join(', ')]
+}
+
+function callRow({ id, state, tool, input, output, detail }: CallSummary): string[] {
+  const result = output === undefined ? detail : output
+  const called = `${tool === undefined ? '' : String(tool)}(${brief(input)})`
+  return [`  ${id}`, state, called, result === undefined ? '' : `→ ${brief(result)}`]
 }
 
 function brief(value: unknown): string {

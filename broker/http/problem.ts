@@ -66,6 +66,8 @@ export const STATUS = {
   BUFFER_FULL: 503,
   SCHEMA_INVALID: 400,
   STREAM_STOPPED: 409,
+  CALL_FAILED: 409,
+  OUTCOME_UNKNOWN: 409,
   INTERNAL: 500,
 } as const satisfies Record<ErrorCode, number>
 

@@ -5,6 +5,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { connect } from '../../client/index.ts'
 import { killAll, litetopic, type Running } from './processes.ts'
 
 let directory: string
@@ -187,6 +188,26 @@ describe('list and inspect', () => {
       checkpoints: [],
       context: {},
       streams: [{ id: 's', state: 'done', lengths: { text: 1 } }],
+    })
+  })
+
+  test('inspect shows calls that run once: what was called, with what, and what came of it', async () => {
+    const { env, url } = await serve()
+    const broker = connect(url)
+    const session = await broker.session('agent')
+    await session.once('1', () => ({ sky: 'blue' }), { tool: 'weather', input: { city: 'Rome' } })
+    await session.once('2', () => Promise.reject(new Error('no seat'))).catch(() => undefined)
+    await broker.close()
+    const { stdout } = await litetopic(['inspect', 'agent'], { env }).ended
+    expect(stdout).toMatch(/calls:\n {2}1\s+done\s+weather\(\{"city":"Rome"\}\)\s+→ \{"sky":"blue"\}/)
+    expect(stdout).toMatch(/\n {2}2\s+failed\s+\(\)\s+→ \{"message":"no seat"\}/)
+    const found = JSON.parse((await litetopic(['inspect', 'agent', '--json'], { env }).ended).stdout)
+    expect(found.calls[0]).toEqual({
+      id: '1',
+      state: 'done',
+      tool: 'weather',
+      input: { city: 'Rome' },
+      output: { sky: 'blue' },
     })
   })
 

@@ -316,5 +316,19 @@ export const PROVOKE: { readonly [code in ErrorCode]?: Provoke } = {
     return thrown(() => session.append('one'))
   },
   STREAM_STOPPED: stopped,
+  CALL_FAILED: async () => {
+    const session = await (await clientOf()).session('t')
+    const call = () => session.once('call', () => Promise.reject(new Error('no')))
+    await thrown(call)
+    return thrown(call)
+  },
+  OUTCOME_UNKNOWN: async () => {
+    const { broker } = await TestBroker.start({ streamGraceMs: 0 })
+    const [vanishing, other] = [connect(broker.url), connect(broker.url)]
+    afterwards(() => Promise.all([vanishing.close(), other.close()]).catch(() => undefined))
+    await (await vanishing.session('t')).openStream('once/call')
+    await vanishing.close()
+    return thrown(async () => (await other.session('t')).once('call', () => undefined))
+  },
   INTERNAL: faulty,
 }

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { transform } from 'esbuild'
 import { expect, it, onTestFinished } from 'vitest'
 import { startBroker } from '../../broker/index.ts'
-import { connect } from '../../client/index.ts'
+import { connect, isLitetopicError } from '../../client/index.ts'
 import { ERRORS, LIMITS } from '../../protocol/index.ts'
 
 const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
@@ -59,6 +59,29 @@ it('the sample of the README stores an answer, checkpoints it and shows it to a 
   expect(await stopButton.onclick?.()).toMatchObject([{ streamId: 'reply-1', state: 'done' }])
   await client.close()
   await running
+})
+
+it('the sample about calls books once, and books again only if the first booking was cut off and is not found', async () => {
+  const broker = await startBroker({ port: 0, dataDir: null, streamGraceMs: 0 })
+  const [client, vanishing] = [connect(broker.url), connect(broker.url)]
+  onTestFinished(async () => {
+    await Promise.all([client.close(), vanishing.close()])
+    await broker.close()
+  })
+  const shown: unknown[] = []
+  let booked = 0
+  const flights = { book: async () => ++booked, find: async () => null }
+  const given = { flights, trip: { to: 'Rome' }, isLitetopicError, ui: { show: (value: unknown) => shown.push(value) } }
+  const sample = sampleOf('Calls that run once')
+  const session = await client.session('agent/1')
+  await run(sample, { ...given, session })
+  await run(sample, { ...given, session })
+  expect(shown).toEqual([1, 1])
+
+  void (await vanishing.session('agent/2')).once('book-1', () => new Promise(() => {})).catch(() => undefined)
+  await vanishing.close()
+  await run(sample, { ...given, session: await client.session('agent/2') })
+  expect(shown).toEqual([1, 1, 2])
 })
 
 it('the sample about large messages uploads a file once, with progress, and plays it to a reader', async () => {
