@@ -22,7 +22,7 @@ function summary(context: Context, state: TopicState, isResident: boolean): Topi
   const policy = effectivePolicy(context.policies, state.name, state.policy)
   const attached = (topic?.holders ?? 0) > 0
   const kept = policy.lingerMs === Number.POSITIVE_INFINITY
-  const contentType = state.extra?.contentType
+  const { contentType, fork } = state.extra ?? {}
   return {
     name: state.name,
     epoch: state.epoch,
@@ -36,6 +36,7 @@ function summary(context: Context, state: TopicState, isResident: boolean): Topi
     residency: isResident ? 'resident' : 'dormant',
     closed: state.closeCommitted,
     ...(contentType !== undefined && { contentType }),
+    ...(fork !== undefined && { forkedFrom: { name: fork.name, epoch: fork.links[0][0], offset: fork.links[0][1] } }),
   }
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { asLitetopicError, LIMITS, LitetopicError, type RecordParts, type ReplyOf, type UP } from '../protocol/index.ts'
+import { ownerOf } from '../storage/index.ts'
 import type { Client } from './client.ts'
 import type { Context } from './context.ts'
 import { beyondEnd, endedError } from './outcomes.ts'
@@ -67,7 +68,8 @@ export class Fetches {
     const partSize = Math.min(LIMITS.partBytes, size - at)
     const { shard } = this.context
     try {
-      const bytes = await shard.parts.read(attachment.topic.state.epoch, uploadId, part, partSize)
+      const { epoch } = ownerOf(attachment.topic.state, offset)
+      const bytes = await shard.parts.read(epoch, uploadId, part, partSize)
       // What was deleted while it was read is gone.
       this.check(attachment, offset)
       partPassed(bytes.length)

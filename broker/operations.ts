@@ -27,6 +27,7 @@ import { allCommitted, type Context, policyOf, whenTrue } from './context.ts'
 import { checkpoints, contextEntries, description, list } from './describe.ts'
 import { releaseFence, tellFenced } from './fencing.ts'
 import { type Fetched, Fetches, type FetchRequest } from './fetch.ts'
+import { type ForkRequest, fork } from './fork.ts'
 import { missing, recreated } from './outcomes.ts'
 import { policyInfo, storedPolicy } from './policy.ts'
 import { positionOf } from './positions.ts'
@@ -251,6 +252,19 @@ export class Operations {
   private readable({ topic }: Attachment): Topic {
     this.reclaimer.touched(usable(topic))
     return topic
+  }
+
+  /** A new topic that shares the records of this one up to some point; see `fork.ts`. */
+  async fork(client: Client, name: string, request: ForkRequest): Reply<typeof UP.fork> {
+    return this.withTopic(checkTopicName(name), (topic) => {
+      if (topic === null) throw missing(name, request.epoch !== undefined)
+      return using(topic, () => fork(this.context, client, topic, request))
+    })
+  }
+
+  /** Was a topic of that name deleted whose records forks still share? It says so for a moment longer. */
+  async isHidden(name: string): Promise<boolean> {
+    return this.context.shard.isHidden(checkTopicName(name))
   }
 
   /** Calls `use` with the topic of that name made resident, or with null. It must decide before it waits for anything. */

@@ -1,7 +1,7 @@
 /** Where a reader may go on: the five outcomes of a resume, and the errors that end a reader. See PROTOCOL.md, Resume. */
 
 import { type Cursor, formatCursor, LitetopicError, type ResumeOutcome } from '../protocol/index.ts'
-import type { TopicState } from '../storage/index.ts'
+import { sharedWith, type TopicState } from '../storage/index.ts'
 import type { Topic } from './topic.ts'
 
 /** Which store incarnation this is, and which it was before: `shard` is one. */
@@ -19,15 +19,17 @@ export interface Judgement {
 /** What a cursor means for a topic. Throws OFFSET_BEYOND_END for one that this store cannot have given. */
 export function judgeCursor(state: TopicState, history: History, cursor: Cursor): Judgement {
   const { incarnation, epoch, next } = cursor
+  const shared = sharedWith(state, epoch)
   if (incarnation !== history.incarnation) {
     if (!history.ancestors.includes(incarnation)) return { outcome: 'diverged', commonOffset: null }
-    if (epoch !== state.epoch) return { outcome: 'recreated', commonOffset: null }
+    if (shared === null) return { outcome: 'recreated', commonOffset: null }
     // Of an ancestor that was renewed because it may have lost something, nobody knows what is shared.
     const branch = state.branches?.find((found) => found.incarnation === incarnation)
     if (branch === undefined) return { outcome: 'diverged', commonOffset: null }
     if (next > branch.next) return { outcome: 'diverged', commonOffset: branch.next }
   }
-  if (epoch !== state.epoch) return { outcome: 'recreated', commonOffset: null }
+  if (shared === null) return { outcome: 'recreated', commonOffset: null }
+  if (next > shared) return { outcome: 'diverged', commonOffset: shared }
   if (next > state.committedTo) throw beyondEnd(state, next)
   return { outcome: next < state.firstOffset ? 'trimmed' : 'continued', commonOffset: null }
 }

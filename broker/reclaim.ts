@@ -230,7 +230,7 @@ export class Reclaimer {
   private leave(topic: Topic): boolean {
     const { registry, shard } = this.context
     const { state } = topic
-    if (topic.busy) return false
+    if (topic.busy || topic.uses > 0) return false
     if (state.dirtySince !== 0 || state.dueMs !== state.storedDueMs) {
       shard.flush(state)
       return false

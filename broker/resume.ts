@@ -45,7 +45,7 @@ export async function resume(context: Context, topic: Topic, request: ResumeRequ
   reply.outcome = outcome
   if (outcome === 'diverged') reply.commonOffset = commonOffset
   if (outcome !== 'continued') return reply
-  reply.cursor = formatCursor({ ...next, incarnation })
+  reply.cursor = formatCursor({ ...next, incarnation, epoch: state.epoch })
   // Taken together with nextOffset, before anything is waited for: no stream is missed that ends meanwhile.
   const streams = streamsInMemory(topic, next.next)
   if (checkpoint !== null) reply.checkpoint = await checkpointInfo(context, topic, checkpoint)

@@ -4,7 +4,7 @@
  */
 
 import { asLitetopicError, BatchReader, ByteReader, LitetopicError, type ReplyOf, type UP } from '../protocol/index.ts'
-import { hasLarge, SEAL_BYTES, storedBytes, type TopicState } from '../storage/index.ts'
+import { forkPoint, hasLarge, storedBytes, type TopicState } from '../storage/index.ts'
 import { admit, beginProducer } from './append.ts'
 import { CallbackItem } from './committer.ts'
 import { type Context, policyOf } from './context.ts'
@@ -112,7 +112,8 @@ function firstOpenOffset(state: TopicState): number {
 
 /** Bytes of the batches that a trim to an offset leaves no record of: in chunks, and in memory behind them. */
 async function freedBytes({ shard }: Context, state: TopicState, firstOffset: number): Promise<number> {
-  let from = state.firstOffset
+  // What a fork shares is not counted as its own.
+  let from = Math.max(state.firstOffset, forkPoint(state))
   let bytes = 0
   while (from < firstOffset) {
     const before = from
@@ -130,8 +131,7 @@ async function freedBytes({ shard }: Context, state: TopicState, firstOffset: nu
 async function batchesFrom(shard: Context['shard'], state: TopicState, from: number): Promise<Uint8Array[]> {
   const memory = shard.readMemory(state, from)
   if (memory !== null) return [memory]
-  const chunks = await shard.chunks(state, from, state.chunkedTo, CHUNKS_PER_TRIM_STEP)
-  return chunks.map(({ value }) => value.subarray(SEAL_BYTES))
+  return shard.chunks(state, from, state.chunkedTo, CHUNKS_PER_TRIM_STEP)
 }
 
 /** Bytes of the batches that end behind `from` and not behind `to`, and where the last of them ends. */
@@ -182,19 +182,19 @@ async function retentionCut(context: Context, topic: Topic): Promise<Cut> {
   const cut: Cut = { firstOffset: state.firstOffset, bytes: 0, oldestMs: null }
   for (;;) {
     const chunks = await context.shard.chunks(state, cut.firstOffset, state.chunkedTo, CHUNKS_PER_STEP)
-    for (const { value } of chunks) {
-      const { next, timeMs } = lastBatch(value)
+    for (const batches of chunks) {
+      const { next, timeMs } = lastBatch(batches)
       const isTooMuch = state.bytes - cut.bytes > maxBytes || state.nextOffset - cut.firstOffset > maxRecords
       if (next > bound || !(isTooMuch || timeMs < oldestMs)) return { ...cut, oldestMs: timeMs }
-      cut.bytes += countBatches(state, value.subarray(SEAL_BYTES), cut.firstOffset, next).bytes
+      cut.bytes += countBatches(state, batches, Math.max(cut.firstOffset, forkPoint(state)), next).bytes
       cut.firstOffset = next
     }
     if (chunks.length < CHUNKS_PER_STEP) return cut
   }
 }
 
-function lastBatch(chunk: Uint8Array): { next: number; timeMs: number } {
-  const batch = new BatchReader(new ByteReader(chunk, SEAL_BYTES))
+function lastBatch(batches: Uint8Array): { next: number; timeMs: number } {
+  const batch = new BatchReader(new ByteReader(batches))
   while (batch.advance());
   return { next: batch.next, timeMs: batch.timeMs }
 }

@@ -47,7 +47,7 @@ export const ERRORS = {
   GONE: entry('the topic was deleted or reclaimed while attached, or since the cursor was taken'),
   RECREATED: entry('the topic of that name is another incarnation than the one meant'),
   TRIMMED: entry('the records asked for have been trimmed; details name the first offset still there'),
-  DIVERGED: entry('the cursor is of a store incarnation whose history this store does not share'),
+  DIVERGED: entry('the cursor is of a history that this store, or this fork, does not share as far'),
   CLOSED: entry('the topic is closed and takes no more records'),
   CHECKPOINT_UNKNOWN: entry('no checkpoint of that name, or none at all'),
   // producers and streams

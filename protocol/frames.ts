@@ -41,6 +41,7 @@ export const UP = {
   context: 18,
   stream: 19,
   closeTopic: 20,
+  fork: 21,
   upload: 24,
   part: 25,
   abandon: 26,
@@ -172,6 +173,14 @@ export const UP_FRAMES = {
     sequence,
     object({}, { records: bytes, count: uint(LIMITS.appendRecords), fence: offset }),
   ),
+  [UP.fork]: tuple(
+    literal(UP.fork),
+    request,
+    name,
+    name,
+    /** `at`: the first record that the fork does not share; the end, where it is not said. */
+    object({}, { at: from, epoch, policy }),
+  ),
   [UP.upload]: tuple(literal(UP.upload), request, handle, name, object({ tag: dataTag }, { id: name, size: uint() })),
   [UP.part]: tuple(literal(UP.part), request, handle, name, uint(), uint(0xffff_ffff), bytes),
   [UP.abandon]: tuple(literal(UP.abandon), request, handle, name),
@@ -213,6 +222,8 @@ const topicInfo = object(
     checkpoints: uint(),
     contextEntries: uint(),
     closed: bool,
+    /** Of a fork: its parent, and the offset at which it goes on by itself. */
+    forkedFrom: object({ name, epoch, offset }),
     /** Does an exclusive session have it? */
     exclusive: bool,
     reclaimAtMs: nullable(uint()),
@@ -268,6 +279,8 @@ export const REPLIES = {
   [UP.stream]: object({ stream: nullable(streamInfo) }),
   /** `offset`: of the first record, or where it would be; `nextOffset`: the end, for ever. */
   [UP.closeTopic]: object({ offset, nextOffset: offset }),
+  /** `offset`: where the fork goes on by itself. */
+  [UP.fork]: object({ epoch, created: bool, offset, firstOffset: offset, nextOffset: offset, cursor: text(64) }),
   /** `offset`: there is a record of that id, or of this upload, already; nothing is to be uploaded. */
   [UP.upload]: object({ storedParts: uint() }, { offset: nullable(offset) }),
   [UP.part]: object({}),

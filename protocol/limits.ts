@@ -103,6 +103,8 @@ export const LIMITS = {
   damagesListed: 10_000,
   /** Earlier histories of which a topic remembers how far it shares them, the newest ones. */
   branchesPerTopic: 8,
+  /** Forks one of another: each knows of all that it descends from. */
+  forkDepth: 256,
   /** What one read of a topic's log returns at most. */
   readBytes: 256 * KiB,
   /** Text, context and state sent inline in an answer to `resume`; beyond it they are read as streams. */

@@ -5,7 +5,9 @@
 
 import { LIMITS, LitetopicError } from '../protocol/index.ts'
 import { addEffects } from './effects.ts'
-import type { TopicExtra, TopicPolicy } from './operations.ts'
+import { streamOf } from './head.ts'
+import { forkPoint } from './lineage.ts'
+import type { Inherited, TopicExtra, TopicPolicy } from './operations.ts'
 import { EMPTY, extended } from './short-list.ts'
 import { changeBytes, type ProducerState, type TopicState } from './topic-state.ts'
 
@@ -92,6 +94,19 @@ export function applyClose(state: TopicState, slot: number, sequence: number, ba
 
 export function applyExtra(state: TopicState, change: TopicExtra): void {
   state.extra = { ...state.extra, ...change }
+}
+
+/** A topic that was just created is a fork. Nothing that it shares is its own: to its flush and its garbage it begins at the fork point. */
+export function applyFork(state: TopicState, { firstOffset, streams, branches }: Inherited): void {
+  const at = forkPoint(state)
+  state.firstOffset = firstOffset
+  state.clearedTo = state.chunkedTo = state.flushedTo = state.nextOffset = state.committedTo = at
+  if (streams.length > 0) {
+    state.openStreams = new Map(streams.map(streamOf).map((stream) => [stream.streamId, stream]))
+  }
+  if (branches.length > 0) state.branches = branches.map(([incarnation, next]) => ({ incarnation, next }))
+  // Its parent is kept by a key of its own.
+  state.tableUsed = true
 }
 
 /** The text costs something: it is only made when it is needed. */

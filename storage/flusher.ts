@@ -43,7 +43,7 @@ export interface FlusherListener {
   /** The topic has just been flushed; it may have become dirty again. */
   flushed(state: TopicState): void
   /** Deleted topics have been removed from the table; their epochs are marked as garbage. */
-  buried(): void
+  buried(graves: readonly AnyTopic[]): void
   /** The journal was truncated: it is less full now. */
   truncated(): void
   /** A topic cannot be read, and is left aside. */
@@ -121,6 +121,11 @@ export class Flusher {
   /** Has the table all of the topic that counts, with no write of it under way or asked for? Another state of it may be loaded then. */
   isAtRest(state: TopicState): boolean {
     return state.dirtySince === 0 && !this.underWay.has(state) && !this.urgentSet.has(state)
+  }
+
+  /** Is it left aside, because it cannot be brought into the table? */
+  isAside(state: TopicState): boolean {
+    return this.aside.has(state)
   }
 
   /** Flushes the topic soon, ahead of older ones. */
@@ -236,7 +241,7 @@ export class Flusher {
     if (this.flights.length === 0) this.usage.settle()
     this.graves.buried(graves)
     for (const snapshot of snapshots) this.finish(snapshot)
-    if (graves.length > 0) this.listener.buried()
+    if (graves.length > 0) this.listener.buried(graves)
     for (const { state } of snapshots) this.listener.flushed(state)
     this.truncate()
     this.endRound()
@@ -373,5 +378,5 @@ function bytesOf({ key, value }: TableChange): number {
 
 /** Has the table all of the topic, its time included? */
 function isClean(state: TopicState): boolean {
-  return state.dirtySince === 0 && state.dueMs === state.storedDueMs
+  return state.dirtySince === 0 && state.dueMs === state.storedDueMs && !state.wantsChunks
 }

@@ -3,6 +3,7 @@
  * taken for topics; and it is removed before the head of a successor of the same name is written.
  */
 
+import { hidingChanges, kinshipOf } from './forks.ts'
 import { garbageMark } from './garbage.ts'
 import { headKey, openStreamsKey, timerKey } from './keys.ts'
 import type { TableChange } from './store.ts'
@@ -111,7 +112,9 @@ export class Graves {
 function addBurial(state: TopicState, changes: TableChange[]): void {
   // Parts are there before their record is flushed; those of no record are deleted with their uploads.
   const hasParts = state.recent?.uploads !== undefined || state.flushing?.uploads !== undefined
-  if (state.tableUsed || hasParts) changes.push(garbageMark(state.epoch))
+  const kinship = kinshipOf(state)
+  if (kinship?.forked === true) changes.push(...hidingChanges(state))
+  if (state.tableUsed || hasParts || kinship !== null) changes.push(garbageMark(state.epoch, kinship))
   if (state.storedDueMs !== 0) changes.push({ key: timerKey(state.storedDueMs, state.epoch), value: null })
   if (state.openStreamsStored !== false) changes.push({ key: openStreamsKey(state.epoch), value: null })
   if (state.headStored) changes.push({ key: headKey(state.name), value: null })

@@ -54,8 +54,9 @@ export function streamKey(epoch: number, streamId: string): Buffer {
   return namedKey(INDEX.stream, epoch, streamId)
 }
 
-export function recordIdKey(epoch: number, id: string): Buffer {
-  return namedKey(INDEX.recordId, epoch, id)
+/** With an offset: the entry of a topic that has been forked, which a later one of that id must not replace. */
+export function recordIdKey(epoch: number, id: string, offset?: number): Buffer {
+  return offset === undefined ? namedKey(INDEX.recordId, epoch, id) : versionKey(INDEX.recordId, epoch, id, offset)
 }
 
 export function checkpointKey(epoch: number, offset: number): Buffer {
@@ -66,14 +67,17 @@ export function checkpointRange(epoch: number, from: number, to: number): TableR
   return { gte: checkpointKey(epoch, from), lt: checkpointKey(epoch, to) }
 }
 
+/** The entry without an offset, and then those with one before `to`: the last of them is the newest. */
+export function recordIdVersions(epoch: number, id: string, to: number): TableRange {
+  return { gte: recordIdKey(epoch, id), lt: recordIdKey(epoch, id, to) }
+}
+
 export function checkpointNameKey(epoch: number, name: string): Buffer {
   return namedKey(INDEX.checkpointName, epoch, name)
 }
 
 export function contextKey(epoch: number, name: string, offset: number): Buffer {
-  const key = Buffer.concat([namedKey(INDEX.context, epoch, name), Buffer.alloc(1 + NUMBER_BYTES)])
-  writeNumber(key, key.length - NUMBER_BYTES, offset)
-  return key
+  return versionKey(INDEX.context, epoch, name, offset)
 }
 
 /** Stands behind all parts of an upload, for what is said of them as a whole. */
@@ -157,6 +161,31 @@ export function usageKey(of: 'total' | 'segment' | 'principal', name: string): B
   return Buffer.concat([Buffer.of(INDEX.usage, kind), Buffer.from(name)])
 }
 
+/** Says that a topic shares records of another one. */
+export function forkKey(parent: number, fork: number): Buffer {
+  return numbersKey(INDEX.fork, parent, fork)
+}
+
+/** A deleted topic that forks still read: by its epoch, and by its name. */
+export function hiddenKey(epoch: number): Buffer {
+  return numbersKey(INDEX.hidden, epoch)
+}
+
+export function hiddenNameKey(name: string, epoch: number): Buffer {
+  const key = Buffer.concat([Buffer.of(INDEX.hiddenName), Buffer.from(name), Buffer.alloc(1 + NUMBER_BYTES)])
+  writeNumber(key, key.length - NUMBER_BYTES, epoch)
+  return key
+}
+
+export function hiddenNameOf(key: Uint8Array): { name: string; epoch: number } {
+  const name = Buffer.from(key.subarray(1, key.length - NUMBER_BYTES - 1)).toString()
+  return { name, epoch: readNumber(key, key.length - NUMBER_BYTES) }
+}
+
+export function hiddenNames(name: string): TableRange {
+  return { gte: hiddenNameKey(name, 0), lt: hiddenNameKey(name, MAX) }
+}
+
 export function garbageKey(epoch: number): Buffer {
   return numbersKey(INDEX.garbage, epoch)
 }
@@ -171,9 +200,11 @@ export function epochRange(index: number, epoch: number): TableRange {
   return { gte: numbersKey(index, epoch), lt: numbersKey(index, epoch + 1) }
 }
 
-/** The name in a key of an epoch: all behind the epoch. */
+/** The name in a key of an epoch: what is behind the epoch, but for a number. */
 export function nameInKey(key: Uint8Array): string {
-  return Buffer.from(key.subarray(1 + NUMBER_BYTES)).toString()
+  const named = Buffer.from(key.subarray(1 + NUMBER_BYTES))
+  const end = named.indexOf(0)
+  return named.subarray(0, end < 0 ? named.length : end).toString()
 }
 
 /** Id of the upload that a part is of. */
@@ -195,6 +226,12 @@ function numbersKey(index: number, ...numbers: number[]): Buffer {
 
 function namedKey(index: number, epoch: number, name: string): Buffer {
   return Buffer.concat([numbersKey(index, epoch), Buffer.from(name)])
+}
+
+function versionKey(index: number, epoch: number, name: string, offset: number): Buffer {
+  const key = Buffer.concat([namedKey(index, epoch, name), Buffer.alloc(1 + NUMBER_BYTES)])
+  writeNumber(key, key.length - NUMBER_BYTES, offset)
+  return key
 }
 
 function writeNumber(key: Buffer, at: number, value: number): void {

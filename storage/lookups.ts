@@ -1,6 +1,7 @@
 /**
  * Finding record ids, ended streams, checkpoints and context versions: first what is in memory since the last flush,
- * then the table. The answer is undefined or null for what does not exist, or lies before the first offset kept.
+ * then the table, and there first what is the topic's own, then what a fork shares, the nearest first. The answer is undefined or
+ * null for what does not exist, or lies before the first offset kept.
  */
 
 import { type DataInfo, LIMITS, unpack } from '../protocol/index.ts'
@@ -14,8 +15,10 @@ import {
   numberInKey,
   parseContextKey,
   recordIdKey,
+  recordIdVersions,
   streamKey,
 } from './keys.ts'
+import { KINDS, shares } from './lineage.ts'
 import { unseal } from './seal.ts'
 import type { Table, TableEntry } from './store.ts'
 import type { CheckpointEntry, ContextVersion, Effects, StreamState, TopicState } from './topic-state.ts'
@@ -24,10 +27,31 @@ import type { CheckpointEntry, ContextVersion, Effects, StreamState, TopicState 
 export function findRecordId(table: Table, state: TopicState, id: string): number | null | Promise<number | null> {
   const offset = state.recent?.ids?.get(id) ?? state.flushing?.ids?.get(id)
   if (offset !== undefined) return offset >= state.firstOffset ? offset : null
-  if ((state.counts?.ids ?? 0) === 0) return null
-  return getValue(table, recordIdKey(state.epoch, id), `a record id of topic ${state.name}`).then((value) =>
-    typeof value === 'number' && value >= state.firstOffset ? value : null,
-  )
+  const places = placesOf(state, 'ids')
+  return places.length === 0 ? null : newestWithId(table, state, places, id)
+}
+
+/** Of a topic that has been forked there may be several. */
+async function newestWithId(
+  table: Table,
+  state: TopicState,
+  places: readonly Place[],
+  id: string,
+): Promise<number | null> {
+  for (const { epoch, upTo } of places) {
+    const key = recordIdKey(epoch, id)
+    let entry: TableEntry | undefined
+    if (epoch === state.epoch && state.extra?.forkedTo === undefined) {
+      const value = await table.get(key)
+      entry = value && { key, value }
+    } else {
+      const found = await table.scan({ ...recordIdVersions(epoch, id, upTo), reverse: true, limit: 1 })
+      entry = found[0]
+    }
+    const offset = entry === undefined ? null : open(entry.key, entry.value, state)
+    if (typeof offset === 'number' && offset < upTo) return kept(state, offset)
+  }
+  return null
 }
 
 /** The stream of this id, open or ended. Synchronous when the table need not be asked. */
@@ -39,11 +63,24 @@ export function findStream(
   const known =
     state.openStreams?.get(streamId) ?? state.recent?.ended?.get(streamId) ?? state.flushing?.ended?.get(streamId)
   if (known !== undefined) return known
-  if ((state.counts?.streams ?? 0) === 0) return null
-  const key = streamKey(state.epoch, streamId)
-  return getValue(table, key, `a stream of topic ${state.name}`).then((value) =>
-    value === undefined ? null : streamOf(value),
-  )
+  const places = placesOf(state, 'streams')
+  return places.length === 0 ? null : endedStream(table, state, places, streamId)
+}
+
+async function endedStream(
+  table: Table,
+  state: TopicState,
+  places: readonly Place[],
+  streamId: string,
+): Promise<StreamState | null> {
+  const keys = places.map(({ epoch }) => streamKey(epoch, streamId))
+  const values = keys.length === 1 ? [await table.get(keys[0] as Buffer)] : await table.getMany(keys)
+  for (const [i, value] of values.entries()) {
+    if (value === undefined) continue
+    const stream = streamOf(open(keys[i] as Buffer, value, state))
+    if (stream.lastOffset < (places[i] as Place).upTo) return stream
+  }
+  return null
 }
 
 /** Offset of the newest checkpoint of this name, or of any when the name is null. */
@@ -52,14 +89,43 @@ export async function findCheckpoint(table: Table, state: TopicState, name: stri
     .filter((entry) => name === null || entry.name === name)
     .at(-1)
   if (found !== undefined) return kept(state, found.offset)
-  if ((state.counts?.checkpoints ?? 0) === 0) return null
   if (name === null) {
-    const newest = await listCheckpoints(table, state, state.nextOffset, 1)
-    return newest[0]?.offset ?? null
+    const last = await listCheckpoints(table, state, state.nextOffset, 1)
+    return last[0]?.offset ?? null
   }
+  for (const place of placesOf(state, 'checkpoints')) {
+    const isOwn = place.epoch === state.epoch
+    const offset = isOwn ? await newestNamed(table, state, name) : await newestBelow(table, state, place, name)
+    if (offset !== null) return kept(state, offset)
+  }
+  return null
+}
+
+async function newestNamed(table: Table, state: TopicState, name: string): Promise<number | null> {
   const key = checkpointNameKey(state.epoch, name)
-  const value = await getValue(table, key, `a checkpoint of topic ${state.name}`)
-  return typeof value === 'number' ? kept(state, value) : null
+  const value = await table.get(key)
+  return value === undefined ? null : Number(open(key, value, state))
+}
+
+/** Of a parent the newest of that name may come behind the fork point: all are looked at. */
+async function newestBelow(
+  table: Table,
+  state: TopicState,
+  { epoch, upTo }: Place,
+  name: string,
+): Promise<number | null> {
+  for (let to = upTo; ; ) {
+    const page = await table.scan({
+      ...checkpointRange(epoch, state.firstOffset, to),
+      reverse: true,
+      limit: LIMITS.pageItems,
+    })
+    const found = page.find(({ key, value }) => open(key, value, state) === name)
+    if (found !== undefined) return numberInKey(found.key, 1)
+    const last = page.at(-1)
+    if (last === undefined || page.length < LIMITS.pageItems) return null
+    to = numberInKey(last.key, 1)
+  }
 }
 
 /** Checkpoints before an offset, newest first. */
@@ -72,15 +138,18 @@ export async function listCheckpoints(
   const recent = memory(state, (effects) => effects.checkpoints)
     .filter((entry) => entry.offset < before && entry.offset >= state.firstOffset)
     .reverse()
-  if (recent.length >= limit || (state.counts?.checkpoints ?? 0) === 0) return recent.slice(0, limit)
-  const range = checkpointRange(state.epoch, state.firstOffset, before)
-  const stored = await table.scan({ ...range, reverse: true, limit })
   // A flush may have moved entries from memory to the table meanwhile: an offset counts once.
   const seen = new Set(recent.map((entry) => entry.offset))
-  const older = stored
-    .map(({ key, value }) => ({ offset: numberInKey(key, 1), name: String(open(key, value, state)) }))
-    .filter((entry) => !seen.has(entry.offset))
-  return [...recent, ...older].slice(0, limit)
+  for (const { epoch, upTo } of placesOf(state, 'checkpoints')) {
+    if (recent.length >= limit) break
+    const range = checkpointRange(epoch, state.firstOffset, Math.min(before, upTo))
+    const stored = await table.scan({ ...range, reverse: true, limit })
+    for (const { key, value } of stored) {
+      const entry = { offset: numberInKey(key, 1), name: String(open(key, value, state)) }
+      if (!seen.has(entry.offset)) recent.push(entry)
+    }
+  }
+  return recent.slice(0, limit)
 }
 
 /** The pieces of a context entry as of an offset: the last value set before it and what was appended since; null if none. */
@@ -104,14 +173,14 @@ export async function contextNames(table: Table, state: TopicState, after: strin
       .map((version) => version.name)
       .filter((name) => byteOrder(name, after) > 0),
   )
-  let last = after
-  let found = 0
-  while ((state.counts?.context ?? 0) > 0 && found < limit) {
-    const [entry] = await table.scan({ ...contextAfter(state.epoch, last), limit: 1 })
-    if (entry === undefined) break
-    last = parseContextKey(entry.key).name
-    names.add(last)
-    found++
+  for (const { epoch } of placesOf(state, 'context')) {
+    let last = after
+    for (let found = 0; found < limit; found++) {
+      const [entry] = await table.scan({ ...contextAfter(epoch, last), limit: 1 })
+      if (entry === undefined) break
+      last = parseContextKey(entry.key).name
+      names.add(last)
+    }
   }
   return [...names].sort(byteOrder).slice(0, limit)
 }
@@ -134,22 +203,36 @@ async function foldStored(
   recent: ContextVersion[],
 ): Promise<ContextVersion[]> {
   let versions = [...recent]
-  let before = asOf
-  while ((state.counts?.context ?? 0) > 0) {
-    const range = contextVersions(state.epoch, name, before)
-    const page = await table.scan({ ...range, reverse: true, limit: LIMITS.pageItems })
-    const known = new Set(versions.map((version) => version.offset))
-    const older = page
-      .map((entry) => contextOf(entry, state))
-      .filter((version) => !known.has(version.offset))
-      .reverse()
-    versions = [...older, ...versions].sort((a, b) => a.offset - b.offset)
-    const folded = fold(versions)
-    if (folded !== null) return folded
-    if (page.length < LIMITS.pageItems) break
-    before = versions[0]?.offset ?? 0
+  for (const { epoch, upTo } of placesOf(state, 'context')) {
+    for (let before = Math.min(asOf, upTo); ; ) {
+      const range = contextVersions(epoch, name, before)
+      const page = await table.scan({ ...range, reverse: true, limit: LIMITS.pageItems })
+      const known = new Set(versions.map((version) => version.offset))
+      const older = page
+        .map((entry) => contextOf(entry, state))
+        .filter((version) => !known.has(version.offset))
+        .reverse()
+      versions = [...older, ...versions].sort((a, b) => a.offset - b.offset)
+      const folded = fold(versions)
+      if (folded !== null) return folded
+      if (page.length < LIMITS.pageItems) break
+      before = versions[0]?.offset ?? 0
+    }
   }
   return versions
+}
+
+/** Where entries of an index may lie that count for the topic: those of an epoch below an offset. */
+interface Place {
+  readonly epoch: number
+  readonly upTo: number
+}
+
+/** Those that may have something of that kind, the topic itself first. */
+function placesOf(state: TopicState, kind: keyof typeof KINDS): Place[] {
+  const own = (state.counts?.[kind] ?? 0) > 0 ? [{ epoch: state.epoch, upTo: Number.MAX_SAFE_INTEGER }] : []
+  if (state.extra?.fork === undefined) return own
+  return [...own, ...shares(state).filter(({ kinds }) => (kinds & KINDS[kind]) !== 0)]
 }
 
 function contextOf({ key, value }: TableEntry, state: TopicState): ContextVersion {
@@ -170,9 +253,4 @@ function kept(state: TopicState, offset: number): number | null {
 
 function open(key: Uint8Array, value: Uint8Array, state: TopicState): unknown {
   return unpack(unseal(key, value, `an index entry of topic ${state.name}`))
-}
-
-async function getValue(table: Table, key: Uint8Array, what: string): Promise<unknown> {
-  const value = await table.get(key)
-  return value === undefined ? undefined : unpack(unseal(key, value, what))
 }

@@ -44,6 +44,19 @@ export interface TopicPolicy {
   readonly expiresAtMs?: number | null
 }
 
+/** A topic that a fork descends from: the fork shares its records before `upTo`. `kinds` says which indexes may have some of them. */
+export type Link = readonly [epoch: number, upTo: number, kinds: number]
+
+/** What a fork has of its parent. */
+export interface Fork {
+  /** Name of the parent. */
+  readonly name: string
+  /** The parent first, then its parent, and so on: none goes further than the one before it. */
+  readonly links: readonly [Link, ...Link[]]
+  /** Bytes of the records that it was created with, if there were any: a repeat of its creation has as many. */
+  readonly givenBytes?: number
+}
+
 /** What few topics have; room for more. A topic with nothing of it has none. */
 export interface TopicExtra {
   /** Who created it, once access is configured. */
@@ -54,11 +67,30 @@ export interface TopicExtra {
   readonly streamSeq?: string
   /** Of a topic with a `ttlMs`: it was not read after this time. Not in the journal, only in the head. */
   readonly usedMs?: number
+  /** What a fork shares. */
+  readonly fork?: Fork
+  /** It has been forked, and no fork of it has ever shared a record from this offset on. */
+  readonly forkedTo?: number
+}
+
+/** How a fork begins, beside what its extra says. */
+export interface Inherited {
+  readonly firstOffset: number
+  /** Streams that are open at the fork point, as `packStream` has them. */
+  readonly streams: readonly unknown[]
+  readonly branches: readonly (readonly [incarnation: string, next: number])[]
 }
 
 /** The operations that are not appends, as msgpack arrays. */
 export interface OperationBody {
-  create: [epoch: number, name: string, createdMs: number, policy: TopicPolicy | null, extra: TopicExtra | null]
+  create: [
+    epoch: number,
+    name: string,
+    createdMs: number,
+    policy: TopicPolicy | null,
+    extra: TopicExtra | null,
+    inherited?: Inherited,
+  ]
   /** Names a topic in the journal again, so that its operations can be replayed without the entry that created it. */
   introduce: [epoch: number, name: string, extra: Pick<TopicExtra, 'principal'> | null]
   /** A producer takes a slot, or begins a new producer epoch in it. */

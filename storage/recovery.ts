@@ -10,6 +10,7 @@ import {
   applyEffects,
   applyExtra,
   applyFence,
+  applyFork,
   applyPolicy,
   applyProducer,
   applySequence,
@@ -49,6 +50,8 @@ export interface Unloaded {
   first: number
   last: number
   readonly principal: string | null
+  /** Epoch of its parent if it is a fork that the journal creates; else 0. */
+  readonly parent: number
   /** Is the first of them its creation? */
   readonly created: boolean
   /** Is the last of them its deletion? */
@@ -120,9 +123,10 @@ function named({ type, body }: FoundOperation, since: number, notes: OperationNo
   const [epoch, name] = body as OperationBody['introduce']
   const created = type === OPERATION.create
   const extra = (body as unknown[])[created ? 4 : 2] as TopicExtra | null
+  const parent = (created && extra?.fork?.links[0][0]) || 0
   // A deletion has none: that of a topic with a principal is introduced.
   const principal = type === OPERATION.delete ? null : (extra?.principal ?? null)
-  return { name, epoch, since, notes, first: -1, last: -1, principal, created, deleted: false }
+  return { name, epoch, since, notes, first: -1, last: -1, principal, parent, created, deleted: false }
 }
 
 /** By how much an operation, which ends there, changes the bytes of its topic; `base` is where its slab begins. */
@@ -174,7 +178,8 @@ export async function loadUnloaded(table: Table, slabs: Slabs, topic: Unloaded):
 /** Changes of one table write are not atomic: what a flush writes before the head may be in the table. */
 function suspectCutOffFlush(state: TopicState): void {
   const tail = state.tailBytes + (state.inline?.length ?? 0)
-  if (tail > LIMITS.inlineTailBytes || state.recent !== null) state.tableUsed = true
+  const hadChunks = tail > LIMITS.inlineTailBytes || state.extra?.forkedTo !== undefined
+  if (hadChunks || state.recent !== null) state.tableUsed = true
   if (state.openStreams !== null || state.recent?.ended !== undefined) state.openStreamsStored = 'unknown'
 }
 
@@ -185,8 +190,10 @@ function applyOperation(
   slabs: Slabs,
 ): TopicState | null {
   if (operation.type === OPERATION.create) {
-    const [epoch, name, createdMs, policy, extra] = operation.body as OperationBody['create']
-    return new TopicState(name, epoch, createdMs, policy, extra)
+    const [epoch, name, createdMs, policy, extra, inherited] = operation.body as OperationBody['create']
+    const created = new TopicState(name, epoch, createdMs, policy, extra)
+    if (inherited !== undefined) applyFork(created, inherited)
+    return created
   }
   if (state === null) return null
   switch (operation.type) {

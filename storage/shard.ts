@@ -4,22 +4,22 @@
  */
 
 import { asLitetopicError, LitetopicError } from '../protocol/index.ts'
+import { chunksFrom, chunkWith } from './chunks.ts'
 import { CommitLog } from './commit-log.ts'
 import { Flusher } from './flusher.ts'
+import { Forks, kinshipOf } from './forks.ts'
 import { Garbage, needsClearing } from './garbage.ts'
-import { isLazy } from './graves.ts'
-import { chunkRange } from './keys.ts'
+import { type AnyTopic, isLazy } from './graves.ts'
 import { type LazyPlace, LazyState } from './lazy-state.ts'
 import { listTopics, type OpenStreams, openStreamTopics } from './listing.ts'
 import { type Loaded, Loader } from './loader.ts'
 import { Parts } from './parts.ts'
 import { replay } from './recovery.ts'
-import { unseal } from './seal.ts'
 import { type ShardListener, silentListener } from './shard-listener.ts'
 import { Slabs } from './slabs.ts'
-import type { Store, TableEntry } from './store.ts'
+import type { Store } from './store.ts'
 import { closeInfo, openInfo, type StoreInfo } from './store-info.ts'
-import { firstOffsetOf, readMemory } from './tail.ts'
+import { readMemory } from './tail.ts'
 import { DueTimers } from './timers.ts'
 import { TopicChanges } from './topic-changes.ts'
 import { EPOCHS_PER_COMMIT, type TopicState } from './topic-state.ts'
@@ -37,6 +37,7 @@ export class Shard<Item> extends TopicChanges<Item> {
   readonly parts: Parts
   private readonly slabs: Slabs
   protected readonly flusher: Flusher
+  protected readonly forks: Forks
   private readonly garbage: Garbage
   private readonly loader: Loader
   private info: StoreInfo
@@ -57,18 +58,22 @@ export class Shard<Item> extends TopicChanges<Item> {
     this.log = new CommitLog(watched.journal, slabs, listener)
     this.timers = new DueTimers(watched.table)
     this.parts = new Parts(watched.table)
+    this.forks = new Forks(watched.table)
     this.garbage = new Garbage(
       watched.table,
+      this.forks,
       () => this.log.whenAllDurable(),
       (error) => listener.flushFailed(error),
     )
     this.flusher = new Flusher(this.log as CommitLog<unknown>, watched.table, usage, {
       lingerMs: (state) => listener.lingerMs(state),
       flushed: (state) => {
+        this.forks.stored(state)
+        this.forks.flushed(state)
         if (needsClearing(state)) this.collectTrimmed(state)
         listener.flushed(state)
       },
-      buried: () => this.garbage.mark(),
+      buried: (graves) => this.buried(graves),
       truncated: () => listener.truncated(),
       flushFailed: (error) => listener.flushFailed(error),
       stopped: (error) => this.fail(error),
@@ -138,6 +143,7 @@ export class Shard<Item> extends TopicChanges<Item> {
       const lazy = new LazyState(topic, place)
       shard.flusher.add(lazy, topic.since)
       usage.noteReplayed(topic)
+      if (topic.parent !== 0) shard.forks.add(topic.parent, topic.epoch)
       if (topic.deleted) shard.flusher.addGrave(lazy)
     }
     return shard
@@ -193,11 +199,8 @@ export class Shard<Item> extends TopicChanges<Item> {
    * not have taken it from yet. Rejects with TRIMMED or GONE if the topic was cut off meanwhile, else STORE_CORRUPT.
    */
   async readChunk(state: TopicState, from: number): Promise<Uint8Array> {
-    const [entry] = await this.store.table.scan({ ...chunkRange(state.epoch, from), limit: 1 })
-    if (entry !== undefined) {
-      const batches = unseal(entry.key, entry.value, `a chunk of topic ${state.name}`)
-      if (firstOffsetOf(batches) <= from) return batches
-    }
+    const batches = await chunkWith(this.store.table, state, from)
+    if (batches !== null) return batches
     const memory = this.readMemory(state, from)
     if (memory !== null) return memory
     if (state.deleted) throw new LitetopicError('GONE', `topic ${state.name} was deleted`, { outcome: 'gone' })
@@ -213,11 +216,34 @@ export class Shard<Item> extends TopicChanges<Item> {
     })
   }
 
-  /** Chunks that begin the log, for deciding what retention may drop. Rejects with STORE_CORRUPT. */
-  async chunks(state: TopicState, from: number, to: number, limit: number): Promise<TableEntry[]> {
-    const entries = await this.store.table.scan({ ...chunkRange(state.epoch, from, to), limit })
-    for (const { key, value } of entries) unseal(key, value, `a chunk of topic ${state.name}`)
-    return entries
+  /** Batches of chunks that begin the log, for deciding what retention may drop. Rejects with STORE_CORRUPT. */
+  chunks(state: TopicState, from: number, to: number, limit: number): Promise<Uint8Array[]> {
+    return chunksFrom(this.store.table, state, from, to, limit)
+  }
+
+  /**
+   * Brings all before an offset into the table, in chunks and indexes, where a fork finds it. Resolves also when the topic has been
+   * deleted meanwhile. Rejects with STORE_UNAVAILABLE, and with STORE_CORRUPT for a topic that cannot be flushed.
+   */
+  async prepareFork(state: TopicState, at: number): Promise<void> {
+    this.log.check()
+    // Before chunks are written: a start after a crash then knows that there may be some.
+    if ((state.extra?.forkedTo ?? -1) < at) this.setExtra(state, { forkedTo: at }, null)
+    while (state.chunkedTo < at && !state.deleted) {
+      if (this.flusher.isAside(state)) {
+        throw new LitetopicError('STORE_CORRUPT', `topic ${state.name} cannot be brought into the table`)
+      }
+      state.wantsChunks = true
+      const flushed = this.forks.whenFlushed(state)
+      this.flusher.hurry(state)
+      await flushed
+    }
+  }
+
+  /** Was a topic of that name deleted that forks still read? It says so too for a moment after the last of them is gone. */
+  async isHidden(name: string): Promise<boolean> {
+    for (const { epoch } of this.flusher.graves.of(name)) if (await this.forks.isShared(epoch)) return true
+    return this.forks.isNameHidden(name)
   }
 
   /** Topics in byte order of name: heads of the table, and topics that have none yet. Deleted ones are left out. */
@@ -291,11 +317,22 @@ export class Shard<Item> extends TopicChanges<Item> {
       await this.log.whenAllDurable().catch(ignoreReported)
       await this.flusher.flushAll().catch(ignoreReported)
       await this.flusher.stop()
+      this.forks.fail(new LitetopicError('STORE_UNAVAILABLE', 'the store is closing'))
       await this.garbage.stop()
       await this.parts.stop()
       await closeInfo(this.store, this.info).catch(ignoreReported)
     } finally {
       await this.store.close()
+    }
+  }
+
+  private buried(graves: readonly AnyTopic[]): void {
+    this.garbage.mark()
+    for (const grave of graves) {
+      const state = isLazy(grave) ? grave.state : grave
+      if (state === null || kinshipOf(state) === null) continue
+      this.forks.stored(state)
+      void this.garbage.collect()
     }
   }
 
@@ -313,6 +350,7 @@ export class Shard<Item> extends TopicChanges<Item> {
         ? cause
         : new LitetopicError('STORE_UNAVAILABLE', `the store cannot be brought up to date: ${cause.message}`, {}, cause)
     this.log.fail(error)
+    this.forks.fail(error)
     void this.flusher.stop()
     void this.garbage.stop()
     this.listener.broken(error)

@@ -4,6 +4,7 @@
  */
 
 import { BatchReader, ByteReader, LIMITS, pack } from '../protocol/index.ts'
+import { forkChanges } from './forks.ts'
 import { type AsOf, encodeHead, packStream } from './head.ts'
 import { type InlineTail, packInlineTail } from './inline-tail.ts'
 import {
@@ -53,9 +54,11 @@ export function takeSnapshot(
   changes: TableChange[],
 ): Snapshot {
   const before = changes.length
+  // Before the head, which is never without it.
+  if (!state.headStored) changes.push(...forkChanges(state))
   const size = state.tailBytes + (state.inline?.length ?? 0)
   // A large message ends a chunk, so that its parts can go as soon as it is trimmed.
-  const small = size <= LIMITS.inlineTailBytes && state.recent?.uploads === undefined
+  const small = size <= LIMITS.inlineTailBytes && state.recent?.uploads === undefined && !state.wantsChunks
   const inline = small && size > 0 ? copyTail(state, slabs, scratch.subarray(0, size)) : null
   if (!small) putChunks(state, copyTail(state, slabs, Buffer.allocUnsafe(size)), changes)
   state.flushing = state.recent
@@ -69,7 +72,7 @@ export function takeSnapshot(
   const key = headKey(state.name)
   changes.push({ key, value: encodeHead(key, state, { asOf, chunkedTo, inline, tableUsed }) })
   dropOldTimer(state, changes)
-  state.introduced = false
+  state.introduced = state.wantsChunks = false
   state.dirtySince = 0
   state.flushingBytes = state.tailBytes
   return {
@@ -121,7 +124,7 @@ export function putChunks(state: TopicState, batches: Uint8Array, changes: Table
 }
 
 export function putEffects(state: TopicState, effects: Effects, changes: TableChange[]): void {
-  for (const change of effectChanges(state.epoch, effects)) changes.push(change)
+  for (const change of effectChanges(state, effects)) changes.push(change)
   const counts = countsOf(state)
   counts.ids += effects.ids?.size ?? 0
   counts.large += effects.uploads?.size ?? 0
@@ -130,13 +133,15 @@ export function putEffects(state: TopicState, effects: Effects, changes: TableCh
   counts.streams += effects.ended?.size ?? 0
 }
 
-/** What the indexes of an epoch get of the effects. */
-export function effectChanges(epoch: number, effects: Effects): TableChange[] {
+/** What the indexes of a topic get of the effects. */
+export function effectChanges({ epoch, extra }: Pick<TopicState, 'epoch' | 'extra'>, effects: Effects): TableChange[] {
+  // What an id stood for at a fork point is not replaced.
+  const versioned = extra?.forkedTo !== undefined
   const changes: TableChange[] = []
   const put = (key: Buffer, value: unknown): void => {
     changes.push({ key, value: seal(key, pack(value)) })
   }
-  for (const [id, offset] of effects.ids ?? []) put(recordIdKey(epoch, id), offset)
+  for (const [id, offset] of effects.ids ?? []) put(recordIdKey(epoch, id, versioned ? offset : undefined), offset)
   for (const { name, offset, op, data } of effects.context ?? []) {
     put(contextKey(epoch, name, offset), [op, data.tag, data.value])
   }

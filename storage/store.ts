@@ -21,6 +21,7 @@ export const INDEX = {
   context: 0x23,
   checkpoint: 0x24,
   checkpointName: 0x25,
+  fork: 0x26,
   part: 0x27,
   openStreams: 0x30,
   timer: 0x31,
@@ -28,6 +29,8 @@ export const INDEX = {
   upload: 0x33,
   usage: 0x34,
   waker: 0x35,
+  hidden: 0x36,
+  hiddenName: 0x37,
 } as const
 
 /** `value: null` deletes the key. */

@@ -10,6 +10,7 @@ import {
   applyEffects,
   applyExtra,
   applyFence,
+  applyFork,
   applyPolicy,
   applyProducer,
   applySequence,
@@ -17,15 +18,32 @@ import {
 } from './apply.ts'
 import type { CommitLog, ShardAppend } from './commit-log.ts'
 import type { Flusher } from './flusher.ts'
+import { type Forks, kinshipOf } from './forks.ts'
+import { packStream } from './head.ts'
+import { linksAt } from './lineage.ts'
 import type { TopicExtra, TopicPolicy } from './operations.ts'
-import { TopicState } from './topic-state.ts'
+import { type StreamState, TopicState } from './topic-state.ts'
 import type { Usage } from './usage.ts'
+
+/** More than the creation of a fork needs, with its lineage and the streams that it finds open. */
+export const FORK_BYTES = 64 * 1024
+
+/** Of a fork, what it does not have from its parent. */
+export interface ForkFacts {
+  readonly createdMs: number
+  readonly policy: TopicPolicy | null
+  readonly extra: TopicExtra | null
+  readonly streams: readonly StreamState[]
+  /** Of records that are appended to it in the same commit. */
+  readonly givenBytes?: number
+}
 
 export abstract class TopicChanges<Item> {
   abstract readonly log: CommitLog<Item>
   /** What there is of topics and bytes. */
   abstract readonly usage: Usage
   protected abstract readonly flusher: Flusher
+  protected abstract readonly forks: Forks
 
   /** A new topic, in memory and in the commit that gathers now. The caller has made sure that the name is free. */
   create(
@@ -39,6 +57,35 @@ export abstract class TopicChanges<Item> {
     const epoch = this.log.nextEpoch()
     const state = new TopicState(name, epoch, createdMs, policy, extra)
     this.log.write(state, 'create', [epoch, name, createdMs, policy, extra], item)
+    this.usage.change(state, 1, 0)
+    return state
+  }
+
+  /**
+   * A new topic that shares the records of another one before an offset, up to which that was prepared (`prepareFork`), and has not been
+   * trimmed. `streams` are those open there. The caller has made sure that the name is free.
+   */
+  fork(
+    parent: TopicState,
+    at: number,
+    name: string,
+    { createdMs, policy, extra, streams, givenBytes = 0 }: ForkFacts,
+    item: Item | null,
+  ): TopicState {
+    this.log.check()
+    this.log.reserve(FORK_BYTES)
+    const epoch = this.log.nextEpoch()
+    const fork = { name: parent.name, links: linksAt(parent, at), ...(givenBytes > 0 && { givenBytes }) }
+    const inherited = {
+      firstOffset: parent.firstOffset,
+      streams: streams.map(packStream),
+      branches: (parent.branches ?? []).map(({ incarnation, next }) => [incarnation, Math.min(next, at)] as const),
+    }
+    const whole = { ...extra, fork }
+    const state = new TopicState(name, epoch, createdMs, policy, whole)
+    this.log.write(state, 'create', [epoch, name, createdMs, policy, whole, inherited], item)
+    applyFork(state, inherited)
+    this.forks.add(parent.epoch, epoch)
     this.usage.change(state, 1, 0)
     return state
   }
@@ -126,5 +173,9 @@ export abstract class TopicChanges<Item> {
     state.deleted = true
     this.usage.change(state, -1, -state.bytes)
     this.flusher.addGrave(state)
+    if (kinshipOf(state) === null) return
+    // Who waits for a flush of it waits in vain; and whether its name is hidden is to be known soon.
+    this.forks.flushed(state)
+    this.flusher.hurry(state)
   }
 }

@@ -114,6 +114,8 @@ export class TopicState {
   /** Positions of the batches from flushedTo on. */
   tail: readonly number[] = EMPTY
   tailBytes = 0
+  /** The next flush leaves nothing in the head: forks read chunks only. */
+  wantsChunks = false
   /** Bytes of the tail that a flush under way covers. */
   flushingBytes = 0
   /** Entries of the indexes that are not in the table yet: of the tail, and of a flush under way. */

@@ -24,22 +24,27 @@ interface Newest {
 export class TrimmedIndexes {
   private readonly table: Table
   private readonly state: TopicState
+  /** Below it are trimmed records; those below `from` are kept for forks. */
   private readonly below: number
+  private readonly from: number
   private readonly newest: Newest[] = []
-  private readonly checkpoints: Uint8Array[] = []
+  /** Keys of entries that are of one record. */
+  private readonly single: Uint8Array[] = []
   private readonly contexts = new Set<string>()
   private readonly uploads: string[] = []
 
-  /** `below` is the first offset that is kept. */
-  constructor(table: Table, state: TopicState, below: number) {
+  /** Trimmed records from `from` to before `to` go. */
+  constructor(table: Table, state: TopicState, { from, to }: { from: number; to: number }) {
     this.table = table
     this.state = state
-    this.below = below
+    this.below = to
+    this.from = from
   }
 
   /** Notes the records of batches that lie wholly below. */
   add(batches: Uint8Array): void {
-    const { epoch } = this.state
+    const { epoch, extra } = this.state
+    const forked = extra?.forkedTo !== undefined
     const batch = new BatchReader(new ByteReader(batches))
     while (batch.advance()) {
       const walker = new RecordWalker(batch.content())
@@ -47,11 +52,14 @@ export class TrimmedIndexes {
         const extras = walker.extras()
         const id = extras?.id
         if (extras?.parts !== undefined) this.uploads.push(extras.parts.uploadId)
-        if (id !== undefined) this.newest.push({ key: recordIdKey(epoch, id), kind: 'id', name: id })
+        if (id !== undefined) {
+          this.newest.push({ key: recordIdKey(epoch, id), kind: 'id', name: id })
+          if (forked) this.single.push(recordIdKey(epoch, id, offset))
+        }
         if (walker.kind === KIND.context) this.contexts.add(walker.name())
         if (walker.kind !== KIND.checkpoint) continue
-        this.checkpoints.push(checkpointKey(epoch, offset))
         const name = walker.name()
+        this.single.push(checkpointKey(epoch, offset))
         this.newest.push({ key: checkpointNameKey(epoch, name), kind: 'checkpoint', name })
       }
     }
@@ -59,7 +67,7 @@ export class TrimmedIndexes {
 
   /** Deletes the entries of what was noted. */
   async clear(): Promise<void> {
-    await this.table.write(this.checkpoints.splice(0).map((key) => ({ key, value: null })))
+    await this.table.write(this.single.splice(0).map((key) => ({ key, value: null })))
     await this.clearNewest(this.newest.splice(0))
     for (const uploadId of this.uploads.splice(0)) await clearParts(this.table, this.state.epoch, uploadId)
     for (const name of this.contexts) await this.clearVersions(name)
@@ -76,7 +84,7 @@ export class TrimmedIndexes {
         const value = values[i]
         if (value === undefined || isInMemory(state, kind, name)) return
         const offset = unpack(unseal(key, value, `an index entry of topic ${state.name}`)) as number
-        if (offset < this.below) changes.push({ key, value: null })
+        if (offset >= this.from && offset < this.below) changes.push({ key, value: null })
       })
       if (state.flushes !== flushes) continue
       await table.write(changes)
@@ -93,7 +101,7 @@ export class TrimmedIndexes {
       const versions = await this.table.scan({ ...range, reverse: true, limit: VERSIONS_PER_STEP })
       const changes: TableChange[] = []
       for (const { key, value } of versions) {
-        if (replaced) changes.push({ key, value: null })
+        if (replaced && parseContextKey(key).offset >= this.from) changes.push({ key, value: null })
         else replaced = isWhole(unseal(key, value, `a context entry of topic ${this.state.name}`))
       }
       await this.table.write(changes)

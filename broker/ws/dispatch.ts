@@ -173,6 +173,9 @@ export class Peer {
       case UP.fetch:
         this.handles.with(frame[2], request, (at) => this.fetch(at, frame))
         return
+      case UP.fork:
+        this.answer(request, operations.fork(this.connection, frame[2], { as: frame[3], ...frame[4] }))
+        return
       case UP.delete:
         this.answer(request, operations.delete(frame[2], frame[3]))
         return

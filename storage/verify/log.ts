@@ -1,8 +1,10 @@
 /** Walks a topic's log as a reader would: its chunks, the inline tail of its head, and what is only in the journal. */
 
 import { BatchReader, ByteReader } from '../../protocol/index.ts'
+import { chunkWith } from '../chunks.ts'
 import { unpackInlineTail } from '../inline-tail.ts'
 import { chunkRange, numberInKey } from '../keys.ts'
+import { forkPoint } from '../lineage.ts'
 import { unseal } from '../seal.ts'
 import type { Slabs } from '../slabs.ts'
 import type { Table } from '../store.ts'
@@ -26,11 +28,31 @@ export interface LogVisitor {
 
 /**
  * Goes through all that there is, also behind a damage, and resolves with the offset up to which the log is whole: the
- * place of the first damage, or the end.
+ * place of the first damage, or the end. Of a fork it begins at the fork point: what it shares is another topic's.
  */
 export async function walkLog(table: Table, slabs: Slabs, state: TopicState, visitor: LogVisitor): Promise<number> {
   const walk = new Walk(table, slabs, state, visitor)
   return walk.run()
+}
+
+/** The same with what a fork shares, up to the first damage. */
+export async function walkShared(table: Table, state: TopicState, visitor: LogVisitor): Promise<number> {
+  const to = forkPoint(state)
+  let position = state.firstOffset
+  while (position < to) {
+    try {
+      const batches = await chunkWith(table, state, position)
+      must(batches !== null, 'there is no chunk with it')
+      const [, next] = checkBatches(batches)
+      must(next > position, 'there is nothing with it')
+      await visitor.batches(batches, position, true)
+      position = next
+    } catch (error) {
+      visitor.damaged('chunk', position, to, reasonOf(error), true)
+      return position
+    }
+  }
+  return Math.max(position, to)
 }
 
 class Walk {
@@ -47,7 +69,7 @@ class Walk {
     this.slabs = slabs
     this.state = state
     this.visitor = visitor
-    this.position = state.firstOffset
+    this.position = Math.max(state.firstOffset, forkPoint(state))
   }
 
   async run(): Promise<number> {

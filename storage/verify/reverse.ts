@@ -204,7 +204,9 @@ async function givenBy(topic: Reverse, offset: number, key: Uint8Array): Promise
     const effects: Effects = {}
     const scratch = new TopicState(state.name, state.epoch, 0, null)
     addEffects(scratch, effects, batches, batch.contentFrom, batch.end, batch.base, -1)
-    return effectChanges(state.epoch, effects).some((change) => Buffer.compare(change.key, key) === 0)
+    // Before it was forked, its keys were those of any topic.
+    const changes = [...effectChanges(state, effects), ...effectChanges({ ...state, extra: null }, effects)]
+    return changes.some((change) => Buffer.compare(change.key, key) === 0)
   }
   return false
 }

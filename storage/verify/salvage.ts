@@ -1,24 +1,40 @@
 /**
  * Copies what is sound of a damaged store into a new one, which is a history of its own. A sound topic is copied as it is. Of
  * a damaged one the log is kept up to the first damage, because a reader never crosses a hole, and what its indexes and
- * its head say is made anew from these records. One without a readable head begins with its first chunk.
+ * its head say is made anew from these records. One without a readable head begins with its first chunk. A fork gets what it
+ * shares as its own: a copy of it stands by itself.
  */
 
 import { BatchReader, ByteReader, isLitetopicError } from '../../protocol/index.ts'
 import { addBranch, copyRange, renewHistory } from '../copy.ts'
 import { addEffects } from '../effects.ts'
 import { EPOCH_INDEXES } from '../garbage.ts'
-import { chunkRange, epochRange, indexRange, numberInKey, parseContextKey, partRange } from '../keys.ts'
-import { unseal } from '../seal.ts'
+import {
+  chunkRange,
+  contextKey,
+  epochRange,
+  indexRange,
+  nameInKey,
+  numberInKey,
+  parseContextKey,
+  partKey,
+  partNumber,
+  partRange,
+  streamKey,
+} from '../keys.ts'
+import { forkPoint, ownerOf, shares } from '../lineage.ts'
+import { seal, unseal } from '../seal.ts'
 import { putChunks, putEffects, takeSnapshot } from '../snapshot.ts'
-import { INDEX, type Store, type StoreSnapshot, type TableChange } from '../store.ts'
+import { INDEX, type Store, type StoreSnapshot, type TableChange, type TableEntry } from '../store.ts'
 import { type StoreInfo, storedInfo } from '../store-info.ts'
 import { changeBytes, type Effects, TopicState } from '../topic-state.ts'
 import { checkWakerEntry } from '../wakers.ts'
 import { Findings, faultOf, type Report, reasonOf, type VerifyOptions } from './damage.ts'
 import { dropBelow } from './effects.ts'
+import { EpochSet } from './epoch-set.ts'
 import { INDEX_CHECKS } from './indexes.ts'
-import { type LogVisitor, walkLog } from './log.ts'
+import { checkKin } from './kin.ts'
+import { type LogVisitor, walkLog, walkShared } from './log.ts'
 import { lookAround, type Surroundings } from './surroundings.ts'
 import type { Verdict } from './topic.ts'
 import { checkInfo, eachTopic, type Judged } from './verify.ts'
@@ -63,13 +79,17 @@ export async function salvageStore(source: Store, target: Store, options: Salvag
   try {
     await target.journal.skipTo(source.journal.last)
     const salvage = new Salvage(around, snapshot, source, target, info?.incarnation ?? null)
+    const epochs = new EpochSet()
     for await (const judged of eachTopic(around)) {
+      const epoch = judged.state?.epoch ?? (judged as { epoch: number | null }).epoch
+      if (epoch !== null) epochs.add(epoch)
       const salvaged = await salvage.copy(judged)
       counts[salvaged.outcome]++
       options.salvaged?.(salvaged)
       findings.topicDone()
     }
     await copyWakers(snapshot, target)
+    await checkKin(around, epochs)
   } finally {
     await snapshot.close()
   }
@@ -122,7 +142,9 @@ class Salvage {
     const { state } = judged
     const name = state?.name ?? (judged as { name: string }).name
     const epoch = state?.epoch ?? (judged as { epoch: number | null }).epoch
+    const isFork = state?.extra?.fork !== undefined
     const ways = [() => (judged.state === null ? this.rebuild(name, epoch) : this.keep(judged))]
+    if (isFork) ways.splice(0, 1, () => this.standAlone(judged as Verdict))
     if (state !== null) ways.push(() => this.cut(state, (judged as Verdict).soundTo, state.nextOffset))
     for (const way of ways) {
       try {
@@ -153,6 +175,14 @@ class Salvage {
     }
     await this.writeHead(state)
     return { topic: state.name, outcome: 'kept', to: state.nextOffset, missing: 0 }
+  }
+
+  /** A fork, up to the first damage of what it shares, or of its own. */
+  private async standAlone({ state, soundTo, isSound }: Verdict): Promise<Salvaged> {
+    const none: LogVisitor = { batches: async () => undefined, damaged: () => undefined }
+    const sharedTo = await walkShared(this.around.table, state, none)
+    const isWhole = sharedTo >= forkPoint(state)
+    return this.cut(state, isWhole ? soundTo : sharedTo, state.nextOffset, isWhole && isSound)
   }
 
   /** A topic whose head cannot be read: its chunks say where it begins, and how far it goes. */
@@ -186,9 +216,11 @@ class Salvage {
     return state
   }
 
-  /** Writes the topic with its records before `soundTo`, and what these records have done. */
-  private async cut(state: TopicState, soundTo: number, end: number | null): Promise<Salvaged> {
-    const next = new TopicState(state.name, state.epoch, state.createdMs, state.policy, state.extra)
+  /** Writes the topic with its records before `soundTo`, and what these records have done. `isSound`: these are all. */
+  private async cut(state: TopicState, soundTo: number, end: number | null, isSound = false): Promise<Salvaged> {
+    const { fork: _fork, forkedTo: _forkedTo, ...extra } = state.extra ?? {}
+    const rest = Object.keys(extra).length > 0 ? extra : null
+    const next = new TopicState(state.name, state.epoch, state.createdMs, state.policy, rest)
     next.firstOffset = next.clearedTo = state.firstOffset
     next.lastAppendMs = state.lastAppendMs
     next.fence = state.fence
@@ -202,31 +234,37 @@ class Salvage {
       next.openStreams ??= new Map()
       next.openStreams.set(stream.streamId, { ...stream, writerSlot: -1 })
     }
-    const lostContext = await this.copyOlder(next)
-    const write = new PrefixWriter(this.snapshot, this.target, next, soundTo, lostContext)
+    if (isSound) Object.assign(next, { producers: state.producers, fenceHolder: state.fenceHolder })
+    const lostContext = await this.copyOlder(state, next)
+    const write = new PrefixWriter(this.snapshot, this.target, { source: state, state: next }, soundTo, lostContext)
+    await walkShared(this.around.table, state, write)
     await walkLog(this.around.table, this.around.slabs, state, write)
     next.chunkedTo = next.flushedTo = next.nextOffset = next.committedTo = Math.max(soundTo, next.firstOffset)
     await this.writeHead(next)
     const missing = end === null ? null : end - next.nextOffset
-    return { topic: state.name, outcome: 'cut', to: next.nextOffset, missing }
+    return { topic: state.name, outcome: isSound ? 'kept' : 'cut', to: next.nextOffset, missing }
   }
 
   /**
    * What is kept of trimmed records: values of context entries, and streams that ended. Returns the names of context
    * entries of which one cannot be read: what it was is not known until the next that replaces it.
    */
-  private async copyOlder(state: TopicState): Promise<Set<string>> {
+  private async copyOlder(source: TopicState, state: TopicState): Promise<Set<string>> {
     const lost = new Set<string>()
     const changes: TableChange[] = []
     for (const index of [INDEX.context, INDEX.stream]) {
       const check = INDEX_CHECKS.get(index)
-      if (check === undefined || !this.around.used.get(index)?.has(state.epoch)) continue
-      for await (const { key, value } of this.snapshot.iterate(epochRange(index, state.epoch))) {
+      if (check === undefined) continue
+      for await (const { key, value, upTo } of this.entries(source, index)) {
         const isContext = index === INDEX.context
         try {
-          const offset = check.recordOf(key, unseal(key, value, 'it'))
-          if (offset === null || offset >= state.firstOffset) continue
-          changes.push({ key, value })
+          const payload = unseal(key, value, 'it')
+          const offset = check.recordOf(key, payload)
+          if (offset === null || offset >= Math.min(state.firstOffset, upTo)) continue
+          const own = isContext
+            ? contextKey(state.epoch, parseContextKey(key).name, offset)
+            : streamKey(state.epoch, nameInKey(key))
+          changes.push({ key: own, value: seal(own, payload) })
         } catch (error) {
           reasonOf(error) // told of already
           if (isContext && parseContextKey(key).offset < state.firstOffset) lost.add(parseContextKey(key).name)
@@ -240,6 +278,15 @@ class Salvage {
     for (const { key } of whole) counts[key[0] === INDEX.context ? 'context' : 'streams']++
     state.counts = counts
     return lost
+  }
+
+  /** Entries of an index that may be of the topic's records: its own, and of what it shares those before `upTo`. */
+  private async *entries(state: TopicState, index: number): AsyncGenerator<TableEntry & { upTo: number }> {
+    const own = { epoch: state.epoch, upTo: Number.POSITIVE_INFINITY }
+    for (const { epoch, upTo } of [own, ...shares(state)]) {
+      if (!this.around.used.get(index)?.has(epoch)) continue
+      for await (const entry of this.snapshot.iterate(epochRange(index, epoch))) yield { ...entry, upTo }
+    }
   }
 
   /** The head, its timer, and what is in no chunk yet. */
@@ -260,13 +307,22 @@ class Salvage {
 class PrefixWriter implements LogVisitor {
   private readonly snapshot: StoreSnapshot
   private readonly target: Store
+  private readonly source: TopicState
   private readonly state: TopicState
   private readonly soundTo: number
   private readonly lostContext: Set<string>
 
-  constructor(snapshot: StoreSnapshot, target: Store, state: TopicState, soundTo: number, lostContext: Set<string>) {
+  /** `source` is the topic as it was, `state` as it is written. */
+  constructor(
+    snapshot: StoreSnapshot,
+    target: Store,
+    { source, state }: { source: TopicState; state: TopicState },
+    soundTo: number,
+    lostContext: Set<string>,
+  ) {
     this.snapshot = snapshot
     this.target = target
+    this.source = source
     this.state = state
     this.soundTo = soundTo
     this.lostContext = lostContext
@@ -293,7 +349,7 @@ class PrefixWriter implements LogVisitor {
     dropBelow(effects, state.firstOffset)
     this.dropLost(effects)
     for (const uploadId of effects.uploads?.keys() ?? []) {
-      await copyRange(this.snapshot, partRange(state.epoch, uploadId), target, async () => undefined)
+      await this.copyParts(uploadId, ownerOf(this.source, from).epoch)
     }
     const changes: TableChange[] = []
     state.recent = effects
@@ -301,6 +357,15 @@ class PrefixWriter implements LogVisitor {
     putEffects(state, effects, changes)
     state.recent = null
     await target.table.write(changes)
+  }
+
+  private async copyParts(uploadId: string, owner: number): Promise<void> {
+    const { epoch } = this.state
+    for await (const { key, value } of this.snapshot.iterate(partRange(owner, uploadId))) {
+      const own = partKey(epoch, uploadId, partNumber(key))
+      const payload = unseal(key, value, `a part of upload ${uploadId}`)
+      await this.target.table.write([{ key: own, value: seal(own, payload) }])
+    }
   }
 
   /** What is appended to a value that cannot be read would be taken for the value: there is none until it is set again. */

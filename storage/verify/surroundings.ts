@@ -1,8 +1,9 @@
 /** What lies around the topics: the journal, timers, marks of garbage, and which epochs have keys in which index. */
 
-import { pack, unpack } from '../../protocol/index.ts'
+import { unpack } from '../../protocol/index.ts'
+import { type Hidden, hiddenOf } from '../forks.ts'
 import { EPOCH_INDEXES } from '../garbage.ts'
-import { epochRange, indexRange, numberInKey } from '../keys.ts'
+import { epochRange, hiddenNameOf, indexRange, numberInKey } from '../keys.ts'
 import type { Unloaded } from '../recovery.ts'
 import { unseal } from '../seal.ts'
 import { Slabs } from '../slabs.ts'
@@ -25,14 +26,19 @@ export interface Surroundings {
   readonly timers: EpochSet
   readonly openStreams: EpochSet
   readonly garbage: EpochSet
+  /** Parents of garbage: they are looked after when that is cleared. */
+  readonly parents: EpochSet
+  /** Deleted topics that forks still read, by epoch. */
+  readonly hidden: ReadonlyMap<number, Hidden>
+  /** Offsets that forks share, by the epoch that has them; filled by the checks of topics. */
+  readonly shared: Map<number, { from: number; upTo: number }[]>
 }
 
 export async function lookAround(store: Store, findings: Findings): Promise<Surroundings> {
   const slabs = new Slabs()
   const { table } = store
   const byEpoch = await readJournal(store.journal, slabs, findings)
-  const entries = (index: number, unit: Damage['unit'], lost: string, check: Check): Promise<EpochSet> =>
-    readEntries(table, index, findings, { unit, lost, check })
+  const entries: Entries = (index, unit, lost, check) => readEntries(table, index, findings, { unit, lost, check })
   const timers = await entries(INDEX.timer, 'timer', 'when that topic is to be looked at', (key, payload) => {
     const packed = unpack(payload) as unknown[]
     const epoch = numberInKey(key, 1)
@@ -48,10 +54,15 @@ export async function lookAround(store: Store, findings: Findings): Promise<Surr
       return numberInKey(key, 0)
     },
   )
+  const parents = new EpochSet()
   const garbage = await entries(INDEX.garbage, 'garbage', 'nothing, but space', (key, payload) => {
-    must(payload.length === 0, `a mark of garbage says ${pack(payload).length} bytes`)
+    const kinship = payload.length === 0 ? [0, false] : unpack(payload)
+    const isKinship = Array.isArray(kinship) && Number.isSafeInteger(kinship[0]) && typeof kinship[1] === 'boolean'
+    must(isKinship && kinship.length === 2, 'a mark of garbage does not say what it is of')
+    parents.add(kinship[0] as number)
     return numberInKey(key, 0)
   })
+  const hidden = await readHidden(entries, byEpoch)
   await entries(INDEX.usage, 'usage', 'how much is stored, where limits are set', (_key, payload) => {
     const packed = unpack(payload)
     const isCounter = Array.isArray(packed) && packed.length === 4 && packed.every((n) => Number.isSafeInteger(n))
@@ -64,11 +75,29 @@ export async function lookAround(store: Store, findings: Findings): Promise<Surr
   })
   const used = new Map<number, EpochSet>()
   for (const index of EPOCH_INDEXES) used.set(index, await epochsOf(table, index))
-  return { table, slabs, findings, byEpoch, used, timers, openStreams, garbage }
+  return { table, slabs, findings, byEpoch, used, timers, openStreams, garbage, parents, hidden, shared: new Map() }
+}
+
+type Entries = (index: number, unit: Damage['unit'], lost: string, check: Check) => Promise<EpochSet>
+
+/** Of a hidden topic there are two keys; one, while its deletion is still in the journal. */
+async function readHidden(entries: Entries, byEpoch: Surroundings['byEpoch']): Promise<Map<number, Hidden>> {
+  const hidden = new Map<number, Hidden>()
+  await entries(INDEX.hidden, 'hidden', 'what forks share of a deleted topic', (key, _payload, value) => {
+    hidden.set(numberInKey(key, 0), hiddenOf({ key, value }))
+    return 0
+  })
+  await entries(INDEX.hiddenName, 'hiddenName', 'that the name is that of a deleted topic', (key, payload) => {
+    const { name, epoch } = hiddenNameOf(key)
+    const isKnown = hidden.get(epoch)?.name === name || byEpoch.get(epoch)?.deleted === true
+    must(payload.length === 0 && isKnown, `a hidden topic ${name} that there is not`)
+    return 0
+  })
+  return hidden
 }
 
 /** Returns the epoch of an entry, or throws what is wrong with it. */
-type Check = (key: Uint8Array, payload: Uint8Array) => number
+type Check = (key: Uint8Array, payload: Uint8Array, value: Uint8Array) => number
 
 async function readEntries(
   table: Table,
@@ -82,7 +111,7 @@ async function readEntries(
     for (const { key, value } of page) {
       gte = Buffer.concat([key, Buffer.of(0)])
       try {
-        epochs.add(check(key, unseal(key, value, `the entry ${Buffer.from(key).toString('hex')}`)))
+        epochs.add(check(key, unseal(key, value, `the entry ${Buffer.from(key).toString('hex')}`), value))
       } catch (error) {
         findings.add({ unit, topic: null, offsets: null, what: reasonOf(error), lost })
       }

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import { BatchReader, ByteReader, LIMITS, type RecordParts, RecordWalker } from '../../protocol/index.ts'
 import { addEffects } from '../effects.ts'
 import { partKey } from '../keys.ts'
+import { cutBatches, forkPoint } from '../lineage.ts'
 import { unseal } from '../seal.ts'
 import { effectChanges } from '../snapshot.ts'
 import { INDEX, type TableChange } from '../store.ts'
@@ -16,10 +17,13 @@ import { dropBelow } from './effects.ts'
 import { INDEX_CHECKS } from './indexes.ts'
 import { type LogVisitor, walkLog } from './log.ts'
 import { checkUnused, type Reverse } from './reverse.ts'
+import { missingForkKey, noteShared } from './shared.ts'
 import type { Surroundings } from './surroundings.ts'
 
 /** Index entries looked up at once. */
 const KEYS = 256
+/** What the offset adds to the key of an id that came after a fork. */
+const VERSION_BYTES = 8
 const UPLOADED: ReadonlySet<number> = new Set([INDEX.part, INDEX.upload])
 
 export interface Verdict {
@@ -35,6 +39,11 @@ export async function checkTopic(around: Surroundings, state: TopicState): Promi
   return check.run()
 }
 
+/** Checks what forks share of a deleted topic: its records before an offset, and what these have in the indexes. */
+export async function checkHidden(around: Surroundings, state: TopicState, sharedTo: number): Promise<void> {
+  await new TopicCheck(around, state, sharedTo).runShared()
+}
+
 class TopicCheck implements LogVisitor, Reverse {
   readonly state: TopicState
   readonly around: Surroundings
@@ -45,21 +54,35 @@ class TopicCheck implements LogVisitor, Reverse {
   private damages = 0
   /** The first record whose content is damaged. */
   private contentTo = Number.POSITIVE_INFINITY
+  /** Records from here on do not count. */
+  private readonly to: number
 
-  constructor(around: Surroundings, state: TopicState) {
+  constructor(around: Surroundings, state: TopicState, to = Number.POSITIVE_INFINITY) {
     this.around = around
     this.state = state
+    this.to = to
     this.scratch = new TopicState(state.name, state.epoch, 0, null)
   }
 
   async run(): Promise<Verdict> {
     const { state, around } = this
     this.checkHead()
+    noteShared(around, state)
+    const unshared = state.dirtySince === 0 ? await missingForkKey(around, state) : null
+    if (unshared !== null) this.damage('fork', null, unshared, 'what it shares, once that is deleted')
     const logTo = await walkLog(around.table, around.slabs, state, this)
     const soundTo = Math.min(logTo, this.contentTo)
     if (soundTo === state.nextOffset) this.checkOpenStreams()
     await checkUnused(this, soundTo === state.nextOffset)
     return { state, soundTo, isSound: this.damages === 0 }
+  }
+
+  async runShared(): Promise<void> {
+    const { around, state } = this
+    const { records, bytes } = around.findings
+    await walkLog(around.table, around.slabs, state, this)
+    // They are those of no topic, and counted nowhere.
+    Object.assign(around.findings, { records, bytes })
   }
 
   damage(unit: Damage['unit'], offsets: Damage['offsets'], what: string, lost: string): void {
@@ -68,11 +91,18 @@ class TopicCheck implements LogVisitor, Reverse {
   }
 
   damaged(unit: 'chunk' | 'head' | 'journal', from: number, to: number, what: string, kept: boolean): void {
-    this.damage(unit, { from, to }, what, kept ? 'these records' : 'nothing: nobody reads it')
+    const isShared = this.state.extra?.forkedTo !== undefined
+    const lost = kept
+      ? 'these records'
+      : isShared
+        ? 'these records, where forks share them'
+        : 'nothing: nobody reads it'
+    this.damage(unit, { from, to }, what, lost)
   }
 
-  async batches(bytes: Uint8Array, from: number, flushed: boolean): Promise<void> {
+  async batches(whole: Uint8Array, from: number, flushed: boolean): Promise<void> {
     const { findings } = this.around
+    const bytes = cutBatches(whole, this.to)
     const effects: Effects = {}
     const batch = new BatchReader(new ByteReader(bytes))
     while (batch.advance()) {
@@ -85,17 +115,19 @@ class TopicCheck implements LogVisitor, Reverse {
       if (parts !== undefined) await this.checkContent(parts, batch.base)
     }
     dropBelow(effects, this.state.firstOffset)
-    const changes = effectChanges(this.state.epoch, effects).filter(({ value }) => value !== null)
+    const isLooked = ({ key, value }: TableChange): boolean =>
+      value !== null && (this.to === Number.POSITIVE_INFINITY || key[0] !== INDEX.checkpointName)
+    const changes = effectChanges(this.state, effects).filter(isLooked)
     for (let i = 0; i < changes.length; i += KEYS) await this.compare(changes.slice(i, i + KEYS), flushed)
   }
 
   /** Has the index what these records give it? A flush that was cut off may have brought it there before the head says so. */
   private async compare(changes: readonly TableChange[], flushed: boolean): Promise<void> {
-    const found = await this.around.table.getMany(changes.map(({ key }) => key))
-    changes.forEach(({ key, value }, i) => {
+    const found = await this.entriesOf(changes.map(({ key }) => key))
+    changes.forEach(({ key: expectedKey, value }, i) => {
+      const [key, stored] = found[i] ?? [expectedKey, undefined]
       const index = key[0] as number
       const check = INDEX_CHECKS.get(index)
-      const stored = found[i]
       if (check === undefined || value === null || (stored === undefined && !flushed)) return
       const label = check.label(key)
       const expected = value.subarray(4)
@@ -114,6 +146,21 @@ class TopicCheck implements LogVisitor, Reverse {
       }
       if (offset !== null) this.matched.set(index, (this.matched.get(index) ?? 0) + 1)
     })
+  }
+
+  /** What an index has under these keys; of a topic that has been forked, what it had before under a key without offset. */
+  private async entriesOf(keys: readonly Uint8Array[]): Promise<[key: Uint8Array, value: Uint8Array | undefined][]> {
+    const { table } = this.around
+    const values = await table.getMany(keys)
+    const found = keys.map((key, i): [Uint8Array, Uint8Array | undefined] => [key, values[i]])
+    if (this.state.extra?.forkedTo === undefined) return found
+    for (const entry of found) {
+      const [key, value] = entry
+      if (value !== undefined || key[0] !== INDEX.recordId) continue
+      const plain = key.subarray(0, key.length - VERSION_BYTES)
+      entry.splice(0, 2, plain, await table.get(plain))
+    }
+    return found
   }
 
   /** Are all parts of a large message there, and is the content what was uploaded? */
@@ -160,7 +207,7 @@ class TopicCheck implements LogVisitor, Reverse {
   private checkOpenStreams(): void {
     const { state, scratch } = this
     for (const stream of state.openStreams?.values() ?? []) {
-      if (stream.openOffset < state.firstOffset) continue
+      if (stream.openOffset < Math.max(state.firstOffset, forkPoint(state))) continue
       const found = scratch.openStreams?.get(stream.streamId)
       if (found?.lastOffset === stream.lastOffset && found.state === stream.state) continue
       this.damage('head', null, `stream ${stream.streamId} is not as its records say`, 'the state of that stream')

@@ -14,6 +14,7 @@ import { timersFrom } from '../timers.ts'
 import type { TopicState } from '../topic-state.ts'
 import { Findings, faultOf, type Report, reasonOf, type VerifyOptions } from './damage.ts'
 import { EpochSet } from './epoch-set.ts'
+import { checkKin } from './kin.ts'
 import { eachEpoch, lookAround, type Surroundings, unknownRanges } from './surroundings.ts'
 import { checkTopic, type Verdict } from './topic.ts'
 
@@ -35,6 +36,7 @@ export async function verifyStore(store: Store, options: VerifyOptions = {}): Pr
     findings.topicDone()
   }
   await checkStray(around, epochs)
+  await checkKin(around, epochs)
   return findings.report()
 }
 
@@ -130,10 +132,10 @@ async function epochOf(table: Table, name: string): Promise<number | null> {
 
 /** Keys of epochs that are neither live nor garbage, and keys of no index. */
 async function checkStray(around: Surroundings, live: EpochSet): Promise<void> {
-  const { table, findings, byEpoch, garbage, used } = around
+  const { table, findings, byEpoch, garbage, hidden, used } = around
   for (const index of used.keys()) {
     for await (const epoch of eachEpoch(table, index)) {
-      if (live.has(epoch) || garbage.has(epoch) || byEpoch.has(epoch)) continue
+      if (live.has(epoch) || garbage.has(epoch) || byEpoch.has(epoch) || hidden.has(epoch)) continue
       const what = `keys of epoch ${epoch} in index ${index.toString(16)}, which is neither a topic nor garbage`
       findings.add({ unit: 'table', topic: null, offsets: null, what, lost: 'the topic, or else only space' })
     }

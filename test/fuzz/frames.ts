@@ -60,6 +60,10 @@ const MAKERS: { readonly [type in keyof typeof UP_FRAMES]: Maker } = {
     ...[request(r), handle(r)],
     r.chance(0.5) ? { cursor: CURSOR } : { checkpoint: r.chance(0.5) ? null : id(r) },
   ],
+  [UP.fork]: (r) => [
+    ...[request(r), topic(r), topic(r)],
+    { at: maybe(r, () => from(r)), epoch: maybe(r, () => number(r)), policy: maybe(r, () => ({ lingerMs: 1000 })) },
+  ],
   [UP.describe]: (r) => [request(r), topic(r)],
   [UP.list]: (r) => [request(r), r.pick(['', 'fuzz', 'fuzz/1', '/']), { limit: maybe(r, () => r.between(0, 10)) }],
   [UP.delete]: (r) => [request(r), topic(r), null],

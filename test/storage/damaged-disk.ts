@@ -68,7 +68,8 @@ export const LINK: StoredLink = { epoch: 4096, acked: 3, explicit: true }
 
 /**
  * Topics `large` (4 records), `small` (2, in its head), `t` (11 of which 3 to 11 are kept, in two chunks, and one more in its
- * head), `journal` (2, only there), and one that is being cleared; and a waker with two links.
+ * head), `journal` (2, only there), `fork` (4, of which 3 are those of a hidden topic `gone`), and one that is being
+ * cleared; and a waker with two links.
  */
 export async function fullDisk(): Promise<MemoryDisk> {
   const disk = new MemoryDisk()
@@ -85,6 +86,11 @@ export async function fullDisk(): Promise<MemoryDisk> {
   await rig.append(large, [message('before')])
   await appendLarge(rig, large, new Uint8Array(LIMITS.partBytes + 100).fill(7))
   await rig.append(large, [message('after'), message('last')])
+  const gone = await rig.create('gone')
+  await rig.append(gone, [message('shared'), { kind: 'context', op: 'set', name: 'm', text: 'old' }, message('too')])
+  const fork = await rig.fork(gone, 3, 'fork')
+  await rig.append(fork, [message('own')])
+  await rig.delete(gone)
   await rig.shard.quiesce()
   await rig.append(state, [message('inline')])
   await rig.shard.quiesce()

@@ -39,8 +39,6 @@ test('every index byte is listed with its name, and every index has its key and 
       .slice(1)
       .map(([name]) => name),
   ).toEqual(Object.keys(INDEX))
-  const free = section('Room to keep').match(/index byte of their own, `(\w\w)`/)?.[1]
-  expect(Object.values(INDEX) as number[]).not.toContain(Number.parseInt(free ?? '', 16))
 })
 
 test('every operation is listed with its type', () => {

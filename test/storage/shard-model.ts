@@ -327,5 +327,5 @@ async function keptUpload(rig: Rig, state: TopicState, key: Buffer): Promise<boo
 /** The first offset that is in a chunk still: chunks go as wholes, and index entries with them. */
 async function firstChunked(rig: Rig, state: TopicState): Promise<number> {
   const [chunk] = await rig.shard.chunks(state, 0, Number.MAX_SAFE_INTEGER, 1)
-  return chunk === undefined ? state.chunkedTo : new ByteReader(chunk.value, 5).varint()
+  return chunk === undefined ? state.chunkedTo : new ByteReader(chunk, 1).varint()
 }

@@ -21,6 +21,7 @@ import {
 } from '../../protocol/index.ts'
 import { Shard } from '../../storage/shard.ts'
 import type { Store } from '../../storage/store.ts'
+import { streamsAt } from '../../storage/streams-at.ts'
 import type { TopicState } from '../../storage/topic-state.ts'
 
 export type TestRecord =
@@ -88,6 +89,18 @@ export class Rig {
     let state: TopicState | undefined
     await this.commit((item) => {
       state = this.shard.create(name, TIME_MS, null, item)
+    })
+    return state as TopicState
+  }
+
+  /** Resolves with a fork of the topic, when its creation is durable. */
+  async fork(parent: TopicState, at: number, name: string): Promise<TopicState> {
+    await this.shard.prepareFork(parent, at)
+    const streams = await streamsAt(this.shard.store.table, parent, at)
+    const facts = { createdMs: TIME_MS, policy: null, extra: null, streams }
+    let state: TopicState | undefined
+    await this.commit((item) => {
+      state = this.shard.fork(parent, at, name, facts, item)
     })
     return state as TopicState
   }
