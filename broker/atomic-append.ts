@@ -170,7 +170,7 @@ function writeRest(
     (error) => answer.failed(error),
   )
   shard.closeTopic(state, slot, sequence, base, clock.wallMs(), closed)
-  topic.lastUsedMs = clock.monotonicMs()
+  topic.lastUsedMs = topic.appendedMs = clock.monotonicMs()
 }
 
 /** What readers of a stream are told that was open when its topic was closed. */

@@ -29,7 +29,7 @@ import { releaseFence, tellFenced } from './fencing.ts'
 import { type Fetched, Fetches, type FetchRequest } from './fetch.ts'
 import { type ForkRequest, fork } from './fork.ts'
 import { missing, recreated } from './outcomes.ts'
-import { policyInfo, storedPolicy } from './policy.ts'
+import { effectivePolicy, policyInfo, storedPolicy } from './policy.ts'
 import { positionOf } from './positions.ts'
 import { type ReadReply, type ReadRequest, read } from './read.ts'
 import type { Reclaimer } from './reclaim.ts'
@@ -153,6 +153,11 @@ export class Operations {
       }
       return { policy: policyInfo(policyOf(this.context, topic)) }
     })
+  }
+
+  /** The policy that would be in force for a topic of that name with this of its own. Throws BAD_REQUEST. */
+  policyFor(name: string, own: PolicyInfo): PolicyInfo {
+    return policyInfo(effectivePolicy(this.context.policies, name, storedPolicy(own)))
   }
 
   /** Begins a subscription; deliveries follow the reply. */

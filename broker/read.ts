@@ -42,7 +42,8 @@ export async function read(context: Context, topic: Topic, request: ReadRequest)
   while (next < end && bytes < maxBytes) {
     const before = next
     const take = (source: Uint8Array, from: number, to: number, behind: number): boolean => {
-      batches.push(source.slice(from, to))
+      // What is coalesced lies in memory that is used again.
+      batches.push(raw ? source.subarray(from, to) : source.slice(from, to))
       bytes += to - from
       next = behind
       return bytes < maxBytes

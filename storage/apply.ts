@@ -89,6 +89,8 @@ export function applyFence(state: TopicState, fence: number, holder: string | nu
 
 export function applyClose(state: TopicState, slot: number, sequence: number, base: number, timeMs: number): void {
   state.closed = true
+  // A write as any other: it begins a time to live anew.
+  if (timeMs > state.lastAppendMs) state.lastAppendMs = timeMs
   if (slot >= 0) applySequence(state, slot, sequence, base, timeMs)
 }
 

@@ -132,6 +132,11 @@ export class Caller extends CallerLink {
     return this.on((attachment) => this.operations.policy(attachment, change))
   }
 
+  /** What would hold for a topic of that name with this policy of its own. Throws BAD_REQUEST or STORE_UNAVAILABLE. */
+  policyFor(name: string, own: PolicyInfo): PolicyInfo {
+    return this.operations.policyFor(name, own)
+  }
+
   resume(request: ResumeRequest): Promise<ReplyOf<typeof UP.resume>> {
     return this.on((attachment) => this.operations.resume(attachment, request))
   }

@@ -4,14 +4,14 @@ import { isLitetopicError, LitetopicError } from '../../../protocol/index.ts'
 import type { AtomicAppended } from '../../atomic-append.ts'
 import type { Face } from '../face.ts'
 import type { Reply, Request } from '../fastify.ts'
-import { topicOf } from '../names.ts'
 import { checkContentType, formOf } from './media-type.ts'
 import { formatOffset } from './offsets.ts'
 import { bodyOf, type EncodedBody, encodeBody, NO_RECORDS } from './records.ts'
 import { closedHeader, header, type ProducerHeaders, producerHeaders } from './request-headers.ts'
+import { streamOf } from './stream-name.ts'
 
 export async function append(face: Face, request: Request, reply: Reply): Promise<Reply> {
-  const name = topicOf(request)
+  const name = streamOf(request)
   const { headers } = request
   const producer = producerHeaders(headers)
   const close = closedHeader(headers)

@@ -52,7 +52,8 @@ export function expiryHeaders(headers: Headers): Expiry {
 
 function ttlMs(text: string): number {
   const seconds = Number(text)
-  if (COUNT.test(text) && seconds <= TTL_MAX_SECONDS) return seconds * 1000
+  // With 0 it is over at once: as soon as time goes on.
+  if (COUNT.test(text) && seconds <= TTL_MAX_SECONDS) return Math.max(seconds * 1000, 1)
   throw bad('Stream-TTL must be a whole number of seconds, in decimal digits without leading zeros')
 }
 

@@ -10,8 +10,7 @@ import { create } from './create.ts'
 import { head, remove } from './metadata.ts'
 import { read } from './read.ts'
 import { refusalOf } from './refusals.ts'
-
-export const STREAM_PATH = '/v1/stream/'
+import { STREAM_PATH } from './stream-name.ts'
 
 type Handler = (face: Face, request: Request, reply: Reply) => Promise<Reply>
 

@@ -7,12 +7,12 @@ import type { Caller, Outlet } from '../caller.ts'
 import { isNotModified } from '../etag.ts'
 import type { Face } from '../face.ts'
 import type { Reply, Request } from '../fastify.ts'
-import { topicOf } from '../names.ts'
 import { formatEtag } from './etag.ts'
 import { largeContent, largeSize } from './large-content.ts'
 import { type Form, formOf } from './media-type.ts'
 import { FROM_NOW, FROM_START, formatOffset, parseOffset } from './offsets.ts'
 import { type LargeContent, PageWriter } from './page.ts'
+import { streamOf } from './stream-name.ts'
 
 /** What a GET asks for, once it is checked. */
 export interface ReadQuery {
@@ -77,7 +77,7 @@ export class StreamReader {
   /** Holds the topic until the request ends, and resets its time to live. Rejects with NOT_FOUND or GONE. */
   static async open(face: Face, request: Request, reply: Reply, outlet?: Outlet): Promise<StreamReader> {
     const caller = face.caller(reply, outlet)
-    const { epoch, contentType } = await caller.attach(topicOf(request), { create: false })
+    const { epoch, contentType } = await caller.attach(streamOf(request), { create: false })
     return new StreamReader(caller, epoch, contentType)
   }
 

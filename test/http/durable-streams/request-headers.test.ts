@@ -18,7 +18,7 @@ const refuses = (read: () => unknown): void => {
 test('a time to live is a whole number of seconds', () => {
   expect(expiryHeaders({})).toEqual({})
   expect(expiryHeaders({ 'stream-ttl': '3600' })).toEqual({ ttlMs: 3_600_000 })
-  expect(expiryHeaders({ 'stream-ttl': '0' })).toEqual({ ttlMs: 0 })
+  expect(expiryHeaders({ 'stream-ttl': '0' })).toEqual({ ttlMs: 1 })
   for (const ttl of ['', 'abc', '-1', '+1', '01', '1.0', '1e3', ' 1', '99999999999999999999']) {
     refuses(() => expiryHeaders({ 'stream-ttl': ttl }))
   }

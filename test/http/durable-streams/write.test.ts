@@ -171,6 +171,41 @@ describe('a stream that is created', () => {
     expect((await http.fetch('/v1/stream/short/a', { method: 'HEAD' })).status).toBe(404)
   })
 
+  it('goes when it has not been used for its time to live, or at its expiry, whoever uses it', async () => {
+    const { http, put, post } = await broker()
+    await put({ ...TEXT, 'stream-ttl': '60' })
+    const expiresAt = new Date(http.test.clock.wallMs() + 100_000).toISOString()
+    const other = '/v1/stream/other'
+    await http.fetch(other, { method: 'PUT', headers: { ...TEXT, 'stream-expires-at': expiresAt } })
+    const statuses = async (): Promise<number[]> =>
+      Promise.all([PATH, other].map(async (path) => (await http.fetch(path, { method: 'HEAD' })).status))
+    for (const use of [() => http.fetch(PATH), () => post(TEXT, 'x'), () => post({ 'stream-closed': 'true' })]) {
+      await http.test.clock.advance(40_000)
+      expect(await statuses()).toEqual([200, http.test.clock.wallMs() < Date.parse(expiresAt) ? 200 : 404])
+      expect((await use()).ok).toBe(true)
+    }
+    const { headers } = await http.fetch(PATH, { method: 'HEAD' })
+    expect([headers.get('stream-ttl'), headers.get('stream-expires-at')]).toEqual(['60', null])
+    await http.test.clock.advance(61_000)
+    expect(await statuses()).toEqual([404, 404])
+  })
+
+  it('with another time to live or expiry than the one that there is, is refused', async () => {
+    const { put } = await broker({ policies: { chat: { ttlMs: 3_600_000 } } })
+    expect((await put({ ...TEXT, 'stream-ttl': '60' })).status).toBe(201)
+    expect((await put({ ...TEXT, 'stream-ttl': '60' })).status).toBe(200)
+    const expiry = { 'stream-expires-at': '2999-01-01T00:00:00Z' }
+    const others: Record<string, string>[] = [{}, { 'stream-ttl': '61' }, expiry]
+    for (const headers of others) {
+      expect(await problemOf(await put({ ...TEXT, ...headers }))).toMatchObject({ code: 'TOPIC_EXISTS' })
+    }
+  })
+
+  it('under a prefix whose topics have a time to live is confirmed without one', async () => {
+    const { put } = await broker({ policies: { chat: { ttlMs: 3_600_000 } } })
+    expect([(await put()).status, (await put()).status]).toEqual([201, 200])
+  })
+
   it('is confirmed as it is, and not written again', async () => {
     const { put, text } = await broker()
     await put(TEXT, 'once')
