@@ -72,6 +72,7 @@ export const DRIVES: Readonly<Record<string, Drive>> = {
     await call('/v1/events/a/b')
     await call('/v1/events/a/b', { headers: { 'last-event-id': 'end' } })
   },
+  'GET /v1/broker': (call) => call('/v1/broker'),
   'GET /v1/sessions': async (call, http) => {
     await fill(http)
     await http.json('/v1/sessions/a/c', put(), 201)
@@ -99,6 +100,20 @@ export const DRIVES: Readonly<Record<string, Drive>> = {
   'POST /v1/records/{name}': repeated('/v1/records/a/b', (headers) =>
     post([{ text: 'a' }, { base64: 'AA==' }], headers),
   ),
+  'POST /v1/close/{name}': async (call, http) => {
+    await fill(http)
+    await call('/v1/close/a/b', { method: 'POST' })
+  },
+  'GET /v1/attachment/{name}': async (call) => {
+    const response = await call('/v1/attachment/a/b?create=true')
+    await response.body?.cancel()
+  },
+  'DELETE /v1/attachment/{name}': async (call, http) => {
+    await fill(http)
+    const attached = await http.fetch('/v1/attachment/a/b?exclusive=true', { headers: { 'producer-id': 'x' } })
+    await attached.body?.cancel()
+    await call('/v1/attachment/a/b?topicFence=1', { method: 'DELETE', headers: { 'producer-id': 'x' } })
+  },
   'POST /v1/trim/{name}': async (call, http) => {
     await fill(http)
     await call('/v1/trim/a/b', post({ checkpoint: 'begun' }))

@@ -1,19 +1,20 @@
 /** Appending by one request: what its body says, all or nothing, once if it is numbered or has an id. See HTTP.md, Append. */
 
 import { formatCursor, LitetopicError, parseCursor } from '../../../protocol/index.ts'
+import type { Caller } from '../caller.ts'
 import type { Face } from '../face.ts'
 import type { App, Reply, Request } from '../fastify.ts'
 import { topicOf } from '../names.ts'
 import { bytesOf, dataOfBody, JSON_TYPE, jsonOf, LINES_TYPE, mediaTypeOf, RECORDS_TYPE, textOf } from './body.ts'
 import { linesOf, type Records, recordsOfBytes, recordsOfJson, recordsOfMessage } from './record-body.ts'
-import { numberedOf, type Query, queryOf, writingOf } from './request.ts'
-import { APPEND_ANSWERS, BODIES, FENCE, NAMED, PRODUCER, parameters, WRITE_ERRORS, WRITING } from './schemas.ts'
+import { type Numbered, numberedOf, type Query, queryOf, writingOf } from './request.ts'
+import { APPEND_ANSWERS, BODIES, CLOSE, FENCE, NAMED, PRODUCER, parameters, WRITE_ERRORS, WRITING } from './schemas.ts'
 
 const APPEND = {
   operationId: 'appendRecords',
   summary: 'Append records, or one message',
   tags: ['records'],
-  querystring: parameters({ ...WRITING, ...NAMED, fence: FENCE }),
+  querystring: parameters({ ...WRITING, ...NAMED, fence: FENCE, close: CLOSE }),
   headers: PRODUCER,
   bodies: BODIES.records,
   response: APPEND_ANSWERS,
@@ -25,7 +26,10 @@ const APPEND = {
 export function appendRoutes(app: App, face: Face): void {
   app.post('/v1/records/*', { schema: APPEND }, (request, reply) => {
     const query = queryOf(request)
-    return appendRecords(face, request, reply, recordsOfBody(request, query), { fence: query.fence })
+    return appendRecords(face, request, reply, recordsOfBody(request, query), {
+      fence: query.fence,
+      close: query.close,
+    })
   })
 }
 
@@ -35,17 +39,51 @@ export async function appendRecords(
   request: Request,
   reply: Reply,
   { bytes, count }: Records,
-  options: { fence?: number; leaseMs?: number } = {},
+  options: { fence?: number; leaseMs?: number; close?: boolean } = {},
 ): Promise<Reply> {
   const name = topicOf(request)
   const numbered = numberedOf(request)
   const caller = face.caller(reply)
   caller.begin(name, { ...writingOf(queryOf(request), numbered), leaseMs: options.leaseMs })
-  const { base, repeat } = await caller.append(bytes, { count, ...numbered, fence: options.fence })
+  const { fence, close } = options
+  const { offset, behind, repeat } =
+    close === true
+      ? await appendAndClose(caller, { bytes, count }, numbered, fence)
+      : await appendOnly(caller, { bytes, count }, numbered, fence)
   const { epoch, cursor } = await caller.whenAttached()
-  const behind = formatCursor({ incarnation: parseCursor(cursor).incarnation, epoch, next: base + count })
-  reply.code(repeat ? 200 : 201).header('location', `/v1/records/${name}?offset=${base}`)
-  return reply.send({ epoch, offset: base, count, cursor: behind, repeat })
+  reply.code(repeat ? 200 : 201)
+  if (offset !== null) reply.header('location', `/v1/records/${name}?offset=${offset}`)
+  const { incarnation } = parseCursor(cursor)
+  return reply.send({ epoch, offset, count, cursor: formatCursor({ incarnation, epoch, next: behind }), repeat })
+}
+
+interface Place {
+  /** Of the first record; null where nobody knows any more. */
+  readonly offset: number | null
+  readonly behind: number
+  readonly repeat: boolean
+}
+
+async function appendOnly(
+  caller: Caller,
+  { bytes, count }: Records,
+  numbered: Numbered | null,
+  fence: number | undefined,
+): Promise<Place> {
+  const { base, repeat } = await caller.append(bytes, { count, ...numbered, fence })
+  return { offset: base, behind: base + count, repeat }
+}
+
+async function appendAndClose(
+  caller: Caller,
+  { bytes, count }: Records,
+  numbered: Numbered | null,
+  fence: number | undefined,
+): Promise<Place> {
+  const { producerEpoch = 0, sequence = 0 } = numbered ?? {}
+  const request = { records: bytes, count, producerEpoch, sequence, fence, close: true }
+  const { offset, nextOffset, repeat } = await caller.atomicAppend(request)
+  return { offset, behind: offset === null ? nextOffset : offset + count, repeat }
 }
 
 /** Throws BAD_REQUEST, BAD_VALUE, BAD_NAME, BAD_FRAME or LIMIT_EXCEEDED. */

@@ -36,6 +36,9 @@ export interface Query {
   readonly asOf?: number
   readonly pieces?: boolean
   readonly before?: number
+  readonly close?: boolean
+  readonly observe?: boolean
+  readonly exclusive?: boolean
 }
 
 /** Longest id of a producer, in bytes. */

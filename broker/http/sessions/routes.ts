@@ -4,6 +4,8 @@ import type { Face } from '../face.ts'
 import type { App } from '../fastify.ts'
 import { rawBodies } from '../parsers.ts'
 import { appendRoutes } from './append.ts'
+import { attachmentRoutes } from './attachment.ts'
+import { brokerRoutes } from './broker.ts'
 import { changeRoutes } from './change.ts'
 import { contextRoutes } from './context.ts'
 import { readRoutes } from './read.ts'
@@ -12,7 +14,16 @@ import { sessionRoutes } from './sessions.ts'
 import { streamRoutes, tokenRoutes } from './streams.ts'
 
 export function jsonRoutes(app: App, face: Face): void {
-  for (const add of [sessionRoutes, streamRoutes, changeRoutes, readRoutes, resumeRoutes]) add(app, face)
+  for (const add of [
+    sessionRoutes,
+    streamRoutes,
+    changeRoutes,
+    readRoutes,
+    resumeRoutes,
+    attachmentRoutes,
+    brokerRoutes,
+  ])
+    add(app, face)
 }
 
 export function bodyRoutes(app: App, face: Face): void {

@@ -50,6 +50,17 @@ export const CHANGING = { ...MEANT, topicFence: WRITING.topicFence }
 
 export const ENDING = { enum: ['done', 'failed'], description: 'The stream ends so behind the tokens.' }
 
+/** Options of an attachment. */
+export const ATTACHING = {
+  ...CHANGING,
+  create: describedAs(FLAG, 'May the topic be created? Default false.'),
+  cursor: describedAs(CURSOR, 'Stands behind all that the client was told is stored.'),
+  observe: describedAs(FLAG, 'Does not hold the topic.'),
+  exclusive: describedAs(FLAG, "Takes the topic's fence."),
+}
+
+export const CLOSE = describedAs(FLAG, 'The topic takes no more records behind these.')
+
 export const NAMED = {
   id: describedAs(NAME, 'Record id: stored once per topic.'),
   trace: describedAs(NAME, 'W3C traceparent.'),
@@ -88,11 +99,16 @@ export const CHECKPOINT_NAME = describedAs(NAME, 'Name of the checkpoint.')
 
 const NUMBER_TEXT = { type: 'string', pattern: '^[0-9]{1,16}$' }
 
+const PRODUCER_HEADER = { type: 'string', minLength: 1, maxLength: 64, description: 'See PROTOCOL.md, Sequences.' }
+
+/** The producer alone. */
+export const PRODUCER_ID = { type: 'object', properties: { 'producer-id': PRODUCER_HEADER } }
+
 /** Headers of whatever takes a number of a producer's sequence. */
 export const PRODUCER = {
   type: 'object',
   properties: {
-    'producer-id': { type: 'string', minLength: 1, maxLength: 64, description: 'See PROTOCOL.md, Sequences.' },
+    'producer-id': PRODUCER_HEADER,
     'producer-epoch': describedAs(NUMBER_TEXT, 'With Producer-Id.'),
     'producer-seq': describedAs(NUMBER_TEXT, 'With Producer-Id.'),
   },
@@ -266,6 +282,9 @@ export const STOP = object({ 'streamId?': NAME, 'reason?': { type: 'string', max
 export const TRIM = object({ 'before?': UINT, 'checkpoint?': NAME })
 export const TRIMMED = object({ firstOffset: UINT })
 
+export const CLOSED = object({ epoch: UINT, nextOffset: UINT, cursor: CURSOR })
+export const BROKER = object({ server: TEXT, version: UINT, incarnation: TEXT, timeMs: UINT })
+
 /** A body that may be left out. */
 export const optional = (schema: Schema): Schema => nullable(schema)
 
@@ -273,6 +292,9 @@ const BINARY = { type: 'string', contentMediaType: 'application/octet-stream' }
 const list = (items: Schema): Schema => ({ type: 'array', items, maxItems: LIMITS.appendRecords })
 const TOKEN = { anyOf: [TEXT, object({ 'part?': NAME, ...DATA_FIELDS })] }
 const ANY_DATA = { [JSON_TYPE]: {}, 'text/*': TEXT, '*/*': BINARY }
+
+/** An event stream. */
+export const EVENTS = { 'text/event-stream': { schema: TEXT } }
 
 /** Bodies that are not JSON alone, by type. They are read by the routes themselves. */
 export const BODIES = {
