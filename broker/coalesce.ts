@@ -64,7 +64,7 @@ class Coalescer {
       this.timeMs = batch.timeMs
       this.current = null
       const walker = new RecordWalker(batch.content())
-      for (let offset = batch.base; walker.next() && !this.stopped; offset++) {
+      for (let offset = batch.base; offset < to && walker.next() && !this.stopped; offset++) {
         this.add(batch, walker, offset, offset >= from)
       }
     }

@@ -224,7 +224,9 @@ export class Caller extends CallerLink {
   }
 }
 
-function checkBounds(size: number, count: number): void {
+/** Throws BAD_REQUEST for an append of no records, and LIMIT_EXCEEDED for one beyond its bounds. */
+export function checkBounds(size: number, count: number): void {
+  if (count === 0) throw new LitetopicError('BAD_REQUEST', 'an append of no records')
   for (const [limit, value] of [
     ['appendBytes', size],
     ['appendRecords', count],

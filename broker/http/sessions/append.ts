@@ -1,7 +1,7 @@
 /** Appending by one request: what its body says, all or nothing, once if it is numbered or has an id. See HTTP.md, Append. */
 
 import { formatCursor, LitetopicError, parseCursor } from '../../../protocol/index.ts'
-import type { Caller } from '../caller.ts'
+import { type Caller, checkBounds } from '../caller.ts'
 import type { Face } from '../face.ts'
 import type { App, Reply, Request } from '../fastify.ts'
 import { topicOf } from '../names.ts'
@@ -33,18 +33,31 @@ export function appendRoutes(app: App, face: Face): void {
   })
 }
 
-/** Appends the records in the name of the request, and answers it. `leaseMs`: of the stream that they are of. */
+interface AppendOptions {
+  /** Of the stream that the records are of, and how long it is live behind them. */
+  readonly fence?: number
+  readonly leaseMs?: number
+  readonly close?: boolean
+  /** May the topic be created? Default: as the query says. */
+  readonly create?: false
+}
+
+/** Appends the records in the name of the request, and answers it. */
 export async function appendRecords(
   face: Face,
   request: Request,
   reply: Reply,
   { bytes, count }: Records,
-  options: { fence?: number; leaseMs?: number; close?: boolean } = {},
+  options: AppendOptions = {},
 ): Promise<Reply> {
   const name = topicOf(request)
   const numbered = numberedOf(request)
+  // What is refused for its size makes no topic.
+  checkBounds(bytes.length, count)
   const caller = face.caller(reply)
-  caller.begin(name, { ...writingOf(queryOf(request), numbered), leaseMs: options.leaseMs })
+  const { leaseMs, create } = options
+  const writing = writingOf(queryOf(request), numbered)
+  caller.begin(name, { ...writing, create: create ?? writing.create, leaseMs })
   const { fence, close } = options
   const { offset, behind, repeat } =
     close === true

@@ -118,7 +118,7 @@ export function streamRoutes(app: App, face: Face): void {
   app.post('/v1/end/*', { schema: END_STREAM }, async (request, reply) => {
     const { fence, ...end } = request.body as EndBody
     checkId(end.streamId, 'stream id')
-    return appendRecords(face, request, reply, recordsOfEnd(end), { fence })
+    return appendRecords(face, request, reply, recordsOfEnd(end), { fence, create: false })
   })
   app.post('/v1/stop/*', { schema: STOP_STREAMS }, async (request, reply) => {
     const { streamId, reason } = (request.body ?? {}) as { streamId?: string; reason?: string }
@@ -135,7 +135,7 @@ export function tokenRoutes(app: App, face: Face): void {
     const query = queryOf(request)
     const { fence = 0, leaseMs } = query
     const records = recordsOfBody(request, query)
-    if (records.count > 0) return appendRecords(face, request, reply, records, { fence, leaseMs })
+    if (records.count > 0) return appendRecords(face, request, reply, records, { fence, leaseMs, create: false })
     const caller = face.caller(reply)
     const { epoch, cursor } = await caller.attach(topicOf(request), {
       ...writingOf(query, null),
@@ -168,7 +168,9 @@ async function open(face: Face, request: Request, reply: Reply): Promise<Reply> 
     throw new LitetopicError('BAD_REQUEST', 'who opens a stream has Producer-Id, Producer-Epoch and Producer-Seq')
   }
   const caller = face.caller(reply)
-  const { epoch } = await caller.attach(topicOf(request), { ...writingOf(queryOf(request), numbered), leaseMs })
+  const { create, ...writing } = writingOf(queryOf(request), numbered)
+  const options = { ...writing, create: create === true && mode !== 'continue', leaseMs }
+  const { epoch } = await caller.attach(topicOf(request), options)
   const { fence, offset, stream } = await caller.openStream({ ...numbered, streamId, mode })
   const text = await streamTextJson(caller, stream)
   reply.code(offset === null ? 200 : 201)
