@@ -3,9 +3,9 @@
  * that requests of its producer open. See HTTP.md, Attachments.
  */
 
-import type { LitetopicError } from '../../../protocol/index.ts'
 import type { NoticeEvent, NoticeFacts } from '../../client.ts'
-import { eventText } from '../event-text.ts'
+import { type ComeBack, comeBack, randomDelayMs } from '../../come-back.ts'
+import { eventText, retryText } from '../event-text.ts'
 import type { Face } from '../face.ts'
 import type { App, Reply, Request } from '../fastify.ts'
 import { topicOf } from '../names.ts'
@@ -52,7 +52,7 @@ async function attach(face: Face, request: Request, reply: Reply): Promise<Reply
   const caller = face.caller(reply, stream)
   const notices = new Notices(stream)
   caller.onNotice = (event, facts) => notices.tell(event, facts)
-  caller.onStop = (error) => notices.goAway(error)
+  caller.onStop = () => notices.goAway(comeBack(face.events.count))
   const options = { create, epoch, cursor, observe, exclusive, fence, producer: producerOf(request), brief: false }
   const attached = await caller.attach(topicOf(request), options)
   if (face.stopping !== null) throw face.stopping
@@ -87,8 +87,9 @@ class Notices {
   }
 
   /** The broker stops, or opens its store anew. */
-  goAway({ code, message }: LitetopicError): void {
-    this.inOrder(() => this.stream.end(eventText(JSON.stringify({ code, message }), { event: 'goaway' })))
+  goAway(delay: ComeBack): void {
+    const text = retryText(randomDelayMs(delay)) + eventText(JSON.stringify(delay), { event: 'goaway' })
+    this.inOrder(() => this.stream.end(text))
   }
 
   private inOrder(tell: () => void): void {

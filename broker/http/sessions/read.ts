@@ -22,7 +22,7 @@ import { topicOf } from '../names.ts'
 import { StatusError } from '../problem.ts'
 import { JSON_TYPE, LINES_TYPE, RECORDS_TYPE, TEXT_TYPE } from './body.ts'
 import { eachRecord, eachText, type Wanted } from './record-json.ts'
-import { fromOf, lookingOf, type Query, queryOf, queryText } from './request.ts'
+import { attachToLook, fromOf, type Query, queryOf, queryText } from './request.ts'
 import {
   FLAGS,
   headersOf,
@@ -92,7 +92,7 @@ async function readRecords(face: Face, request: Request, reply: Reply): Promise<
   checkWanted(type, query)
   const isHead = request.method === 'HEAD'
   const caller = face.caller(reply)
-  const { cursor, epoch } = await caller.attach(topicOf(request), { ...lookingOf(query), observe: isHead })
+  const { cursor, epoch } = await attachToLook(caller, topicOf(request), query, { observe: isHead })
   const range = await rangeOf(caller, query, { type, epoch, incarnation: parseCursor(cursor).incarnation })
   setHeaders(reply, request, query, range)
   if (isNotModified(request.headers['if-none-match'], tagOf(range))) return reply.code(304).send()

@@ -1,6 +1,15 @@
 /** What the routes of sessions take from a request beside its body: which topic is meant, who writes, and under what numbers. */
 
-import { type AttachOptions, checkId, type FromInfo, LitetopicError } from '../../../protocol/index.ts'
+import {
+  type AttachOptions,
+  checkId,
+  type FromInfo,
+  isLitetopicError,
+  LitetopicError,
+} from '../../../protocol/index.ts'
+import type { AttachReply, AttachRequest } from '../../attach.ts'
+import { missing } from '../../outcomes.ts'
+import type { Caller } from '../caller.ts'
 import type { Request } from '../fastify.ts'
 
 /** Of one producer's operations; see PROTOCOL.md, Sequences. */
@@ -91,6 +100,20 @@ export function writingOf(query: Query, numbered: Numbered | null): AttachOption
 /** How one that only looks attaches. */
 export function lookingOf(query: Query): AttachOptions {
   return { ...meantBy(query), create: false }
+}
+
+/** Attaches to look. Rejects with GONE in place of NOT_FOUND for a reader whose cursor knows a topic that there was. */
+export async function attachToLook(
+  caller: Caller,
+  name: string,
+  query: Query,
+  options: AttachRequest = {},
+): Promise<AttachReply> {
+  try {
+    return await caller.attach(name, { ...lookingOf(query), ...options })
+  } catch (error) {
+    throw query.cursor !== undefined && isLitetopicError(error, 'NOT_FOUND') ? missing(name, true) : error
+  }
 }
 
 /** Which incarnation is meant. */

@@ -6,7 +6,7 @@ import type { App } from '../fastify.ts'
 import { topicOf } from '../names.ts'
 import { checkpointJson, entryJson } from './context.ts'
 import { sendJson } from './json.ts'
-import { lookingOf, queryOf } from './request.ts'
+import { attachToLook, queryOf } from './request.ts'
 import { MEANT, PLACES, parameters, RESUMED, TOPIC_ERRORS } from './schemas.ts'
 import { streamJson } from './stream-json.ts'
 
@@ -24,7 +24,7 @@ export function resumeRoutes(app: App, face: Face): void {
     const query = queryOf(request)
     const { cursor, checkpoint } = query
     const caller = face.caller(reply)
-    caller.begin(topicOf(request), lookingOf(query))
+    await attachToLook(caller, topicOf(request), query)
     const from = checkpoint === undefined || checkpoint === '' ? null : checkId(checkpoint, 'checkpoint')
     const resumed = await caller.resume(checkpoint === undefined ? { cursor } : { cursor, checkpoint: from })
     return sendJson(reply, resumedJson(resumed))

@@ -132,6 +132,8 @@ export const POLICY = object({
   'maxBytes?': BOUND,
   'maxRecords?': BOUND,
   'maxAgeMs?': BOUND,
+  'ttlMs?': BOUND,
+  'expiresAtMs?': BOUND,
 })
 
 const DATA_FIELDS = { 'json?': {}, 'text?': TEXT, 'base64?': { type: 'string', contentEncoding: 'base64' } }
