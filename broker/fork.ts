@@ -21,7 +21,7 @@ import { FORK_BYTES, streamsAt } from '../storage/index.ts'
 import { admitRate, admitStored, admitTopic } from './admission.ts'
 import type { Client } from './client.ts'
 import { AppendItem, CallbackItem } from './committer.ts'
-import type { Context } from './context.ts'
+import { allCommitted, type Context } from './context.ts'
 import { endedError, recreated } from './outcomes.ts'
 import { storedPolicy } from './policy.ts'
 import { positionOf } from './positions.ts'
@@ -57,6 +57,8 @@ export async function fork(context: Context, client: Client, topic: Topic, reque
   if (epoch !== undefined && epoch !== topic.state.epoch) throw recreated(topic)
   const known = await registry.find(as)
   if (known !== null) return repeated(context, topic, known, request)
+  // What was written before it was asked belongs to the end.
+  await allCommitted(context, topic)
   const at = await positionOf(context, topic, request.at ?? { live: true })
   checkDepth(topic)
   await shard.prepareFork(topic.state, at)
@@ -109,7 +111,10 @@ function create(
     made = registry.add(shard.fork(state, at, as, facts, null))
     if (first !== undefined) appendFirst(context, made, first, principal)
   })
-  return made as unknown as Topic
+  const fork = made as unknown as Topic
+  // Who asked for it is to find it, also where topics go as soon as nobody is attached.
+  fork.lingerUntilMs = Math.max(fork.lingerUntilMs, clock.monotonicMs() + context.streamGraceMs)
+  return fork
 }
 
 function appendFirst(

@@ -22,6 +22,7 @@ import { type AppendOptions, appendSource, appendValue } from './append-large.ts
 import type { Attachment } from './attachment.ts'
 import { Context } from './context.ts'
 import type { Check } from './decode.ts'
+import { type ForkOptions, forkOf } from './fork.ts'
 import { type GenerateFunction, generate, type StreamResult } from './generate.ts'
 import { CALL_PREFIX, type OnceFunction, type OnceOptions, once } from './once.ts'
 import { openStream, sequencedRequest } from './open-stream.ts'
@@ -263,6 +264,17 @@ export class Session<T = Value> implements AsyncDisposable {
     )
     this.attachment.nextOffset = nextOffset
     return { offset, cursor: this.attachment.cursor(nextOffset) }
+  }
+
+  /**
+   * Makes a session of its own that begins with what this one has before some point: records, context, checkpoints and ended streams. They
+   * are shared, not copied, and stay there also when this topic is trimmed or deleted. What either writes from then on the other does
+   * not see. A stream that was open there can be continued in the fork, else it is `lost` there after a while. Cursors of this session up to that
+   * point are good in the fork. If there is such a fork already, it is opened. Rejects with TOPIC_EXISTS if the name is another
+   * topic's, and like `records` with what is wrong with the point. Throws BAD_NAME, BAD_CURSOR.
+   */
+  async fork(options: ForkOptions): Promise<Session<T>> {
+    return new Session(await forkOf(this.attachment, options), this.schema)
   }
 
   /** Changes how long the topic and its records are kept; null removes a bound. Resolves with the whole policy. */

@@ -33,7 +33,15 @@ export async function streamsAt(table: Table, state: TopicState, at: number): Pr
   })
   const changed = found.filter(({ lastOffset }) => lastOffset >= at)
   const before = changed.length === 0 ? null : await readStreams(table, state, changed, at)
-  return found.map((stream) => ({ ...(before?.get(stream.streamId) ?? asOpened(stream, at)), writerSlot: -1 }))
+  return found.map((stream) => {
+    const { openOffset } = stream
+    const then = before?.get(stream.streamId)
+    // Its opening may be trimmed: then the records do not tell where it was.
+    return {
+      ...(then === undefined ? asOpened(stream, at) : { ...then, openOffset, fence: openOffset }),
+      writerSlot: -1,
+    }
+  })
 }
 
 function copied(stream: StreamState): StreamState {

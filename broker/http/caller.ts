@@ -15,6 +15,7 @@ import {
 import type { AtomicAppend, AtomicAppended } from '../atomic-append.ts'
 import type { AttachReply, AttachRequest } from '../attach.ts'
 import type { Fetched, FetchRequest } from '../fetch.ts'
+import type { ForkRequest } from '../fork.ts'
 import type { ReadReply, ReadRequest } from '../read.ts'
 import type { ResumeRequest } from '../resume.ts'
 import type { OpenRequest } from '../streams.ts'
@@ -216,6 +217,16 @@ export class Caller extends CallerLink {
 
   list(prefix: string, options: { after?: string; limit?: number }): Promise<ReplyOf<typeof UP.list>> {
     return this.told(this.operations.list(prefix, options))
+  }
+
+  /** A new topic that shares the records of this one up to some point. */
+  fork(name: string, request: ForkRequest): Promise<ReplyOf<typeof UP.fork>> {
+    return this.told(this.operations.fork(this, name, request))
+  }
+
+  /** Was a topic of that name deleted whose records forks still share? */
+  isHidden(name: string): Promise<boolean> {
+    return this.told(this.operations.isHidden(name))
   }
 
   /** Deletes a topic; with an epoch, only that incarnation. */

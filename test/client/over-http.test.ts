@@ -6,6 +6,7 @@ import { useHttp } from './transport.ts'
 useHttp()
 
 describe('over HTTP: flows', async () => void (await import('./flows.test.ts')))
+describe('over HTTP: forks', async () => void (await import('./fork.test.ts')))
 describe('over HTTP: endings', async () => void (await import('./endings.test.ts')))
 describe('over HTTP: fencing', async () => void (await import('./fencing.test.ts')))
 describe('over HTTP: stop', async () => void (await import('./stop.test.ts')))

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { transform } from 'esbuild'
 import { expect, it, onTestFinished } from 'vitest'
 import { startBroker } from '../../broker/index.ts'
-import { connect, isLitetopicError } from '../../client/index.ts'
+import { connect, isLitetopicError, type StreamWriter } from '../../client/index.ts'
 import { ERRORS, LIMITS } from '../../protocol/index.ts'
 
 const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
@@ -82,6 +82,24 @@ it('the sample about calls books once, and books again only if the first booking
   await vanishing.close()
   await run(sample, { ...given, session: await client.session('agent/2') })
   expect(shown).toEqual([1, 1, 2])
+})
+
+it('the sample about forks answers again from before the first answer', async () => {
+  const broker = await startBroker({ port: 0, dataDir: null })
+  const client = connect(broker.url)
+  onTestFinished(async () => {
+    await client.close()
+    await broker.close()
+  })
+  const session = await client.session('support/ticket-42')
+  await session.append('question')
+  await session.checkpoint('asked')
+  await session.generate('reply-1', (stream) => stream.pipe(words('first')))
+  const printed: unknown[][] = []
+  const console = { log: (...values: unknown[]) => printed.push(values) }
+  const ask = (_model: string, stream: StreamWriter) => stream.pipe(words('another'))
+  await run(sampleOf('Forks'), { session, ask, anotherModel: 'another', console })
+  expect(printed).toEqual([['support/ticket-42', 'another']])
 })
 
 it('the sample about large messages uploads a file once, with progress, and plays it to a reader', async () => {
