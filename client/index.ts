@@ -18,6 +18,7 @@ export { type Broker, type ConnectOptions, connect, type ListOptions, type Sessi
 export type { AsOf, Context } from './context.ts'
 export type { ForkOptions, ForkPoint } from './fork.ts'
 export type { GenerateFunction, StreamResult } from './generate.ts'
+export type { Fetch } from './http-socket.ts'
 export { CALL_PARTS, CALL_PREFIX, type OnceFunction, type OnceOptions } from './once.ts'
 export type { PipeSource } from './pipe.ts'
 export type { Reader, ReadFrom, ReadOptions } from './reader.ts'

@@ -3,11 +3,14 @@
  * publisher nor a reader that does read waits for them.
  */
 
+import { once } from 'node:events'
+import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { afterEach, describe, expect, test } from 'vitest'
 import { connect } from '../../client/index.ts'
-import { LIMITS } from '../../protocol/index.ts'
+import { encodeFrame, FRAMES_TYPE, LIMITS, UP, type UpFrame } from '../../protocol/index.ts'
 import { Peer } from '../broker/peer.ts'
 import type { Reading } from '../broker/reading.ts'
+import { httpAddressOf } from '../client/transport.ts'
 import { LiveBroker } from '../live/live-broker.ts'
 
 const MiB = 1024 * 1024
@@ -15,6 +18,10 @@ const TOPIC = 'flow/stuck'
 const STUCK = 1_000
 const APPENDS = 400
 const APPEND_BYTES = 16 * 1024
+/** Over HTTP: each is sent more than all of them together may hold. */
+const STUCK_HTTP = 10
+const HTTP_APPENDS = 160
+const HTTP_APPEND_BYTES = 200 * 1024
 /** Beside what sockets hold: code that was compiled, the journal in memory, and what LevelDB keeps. */
 const MARGIN_BYTES = 48 * MiB
 
@@ -40,6 +47,40 @@ async function stuckReaders(count: number): Promise<Reading[]> {
     peer.socket.pause()
   }
   return readings
+}
+
+/** What the broker holds once it does not hold more from one look to the next, several times in a row. */
+async function settledMemory(): Promise<number> {
+  let most = 0
+  for (let same = 0; same < 5; same++) {
+    const now = used(await live.memory())
+    if (now > most + MiB) same = 0
+    most = Math.max(most, now)
+  }
+  return most
+}
+
+/** Connections over HTTP that take nothing of their open answers once they are subscribed. */
+async function stuckOverHttp(count: number): Promise<ClientRequest[]> {
+  const requests: ClientRequest[] = []
+  for (let i = 0; i < count; i++) {
+    const open = request(`${httpAddressOf(live)}/v1/connections`, {
+      method: 'POST',
+      headers: { 'content-type': FRAMES_TYPE },
+    })
+    const options = { creditBytes: LIMITS.creditMaxBytes, raw: true }
+    for (const frame of [
+      [UP.hello, 1, {}],
+      [UP.attach, 1, 0, TOPIC, { observe: true }],
+      [UP.subscribe, 2, 0, 0, { start: true }, options],
+    ] as const satisfies UpFrame[])
+      open.write(encodeFrame(frame))
+    open.end()
+    const [response] = (await once(open, 'response')) as [IncomingMessage]
+    response.pause()
+    requests.push(open)
+  }
+  return requests
 }
 
 describe('a thousand readers that never read', () => {
@@ -78,3 +119,20 @@ describe('a thousand readers that never read', () => {
     await broker.close()
   }, 240_000)
 })
+
+test('readers over HTTP that never read cost the broker bounded memory, too', async () => {
+  live = await LiveBroker.start({ lingerMs: 'forever' })
+  const broker = connect(live.url)
+  const session = await broker.session<string>(TOPIC)
+  const value = 'x'.repeat(HTTP_APPEND_BYTES)
+  for (let i = 0; i < HTTP_APPENDS; i++) await session.append(value)
+  const before = used(await live.memory())
+  const stuck = await stuckOverHttp(STUCK_HTTP)
+  const grown = (await settledMemory()) - before
+  expect((await live.stats()).connections).toBe(STUCK_HTTP + 1)
+  const bound = LIMITS.unsentBytes + STUCK_HTTP * (LIMITS.unsentShareBytes + HTTP_APPEND_BYTES) + MARGIN_BYTES
+  expect(grown).toBeLessThan(bound)
+  expect(STUCK_HTTP * HTTP_APPENDS * HTTP_APPEND_BYTES).toBeGreaterThan(bound * 2)
+  for (const open of stuck) open.destroy()
+  await broker.close()
+}, 120_000)

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { DOWN, FRAMES_TYPE, LIMITS, UP } from '../../protocol/index.ts'
+import { HeldStore } from '../broker/held-store.ts'
 import { eventually, turn } from '../broker/virtual-clock.ts'
 import { HttpBroker, problemOf } from './http.ts'
 import { appendOf, HELLO, messageOf, post, RawConnection } from './raw-connection.ts'
@@ -66,6 +67,28 @@ describe('a connection over HTTP', () => {
     expect(whole.length).toBeGreaterThan(LIMITS.httpBodyBytes)
     expect((await connection.post(whole)).status).toBe(204)
     await eventually(async () => (await http.json<{ nextOffset: number }>('/v1/sessions/a')).nextOffset === 7)
+  })
+
+  it('is answered no sooner than the disk keeps up', async () => {
+    const store = await HeldStore.open()
+    const http = await HttpBroker.start({ store })
+    const connection = await RawConnection.attached(http, 'a')
+    const value = 'x'.repeat(LIMITS.appendBytes - 16)
+    const message = (i: number): Buffer =>
+      messageOf(...Array.from({ length: 15 }, (_, at) => appendOf(i * 15 + at, value)))
+    const commit = store.holdJournal()
+    const taken: number[] = []
+    const sending = (async () => {
+      for (let i = 0; i < 4; i++) taken.push((await connection.post(message(i))).status)
+    })()
+    // What waits to be written is more than it should be with the third.
+    await eventually(() => taken.length === 2)
+    for (let turns = 0; turns < 100; turns++) await turn()
+    expect(taken).toEqual([204, 204])
+    commit()
+    await sending
+    expect(taken).toEqual([204, 204, 204, 204])
+    await eventually(async () => (await http.json<{ nextOffset: number }>('/v1/sessions/a')).nextOffset === 60)
   })
 })
 
