@@ -151,6 +151,18 @@ describe('a reader of events', () => {
   })
 })
 
+test('a few readers get each of several appends that are stored together', async () => {
+  const { writer, read } = await brokerWith()
+  const readers = await Promise.all([read(), read(), read('?raw=true')])
+  for (const reader of readers) await reader.event('live')
+  const append = (sequence: number) => writer.append({ sequence }, message(`${sequence}`))
+  await Promise.all(writer.together(() => Array.from({ length: 20 }, (_, sequence) => append(sequence))))
+  for (const reader of readers) {
+    await reader.until(({ records }) => records.length >= 20)
+    expect(reader.records.map(({ text }) => text)).toEqual(Array.from({ length: 20 }, (_, i) => `${i}`))
+  }
+})
+
 describe('a crowd of readers', () => {
   test('gets every record once and in order, each in its own way', async () => {
     const { writer, read } = await brokerWith()
