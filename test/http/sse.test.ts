@@ -50,13 +50,13 @@ async function serve() {
       })
       return next({ parser, incoming: await response }, before)
     },
-    /** One who never reads. */
-    async deaf() {
+    /** One who sends this and never reads, unless told to. */
+    async deaf(request = 'GET / HTTP/1.1\r\nhost: x\r\n\r\n') {
       const socket: Socket = connect(port, '127.0.0.1')
       socket.pause()
       socket.on('error', () => undefined)
       const before = begun.length
-      socket.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n')
+      socket.write(request)
       afterwards(async () => void socket.destroy())
       return next({ socket }, before)
     },
@@ -104,6 +104,20 @@ describe('an event stream', () => {
     stream.send(eventText('too late'))
     await eventually(() => incoming.complete)
     expect(parser.events.map(({ data }) => data)).toEqual([...expected, 'the end'])
+  })
+
+  test('is sent as it is to who speaks HTTP/1.0', async () => {
+    const { stream, socket } = await (await serve()).deaf('GET / HTTP/1.0\r\n\r\n')
+    let received = ''
+    socket.on('data', (bytes) => {
+      received += bytes
+    })
+    socket.resume()
+    stream.share({ bytes: Buffer.from(eventText('a')), wire: null })
+    stream.send(eventText('b'))
+    stream.end()
+    await eventually(() => socket.readableEnded)
+    expect(received.split('\r\n\r\n')[1]).toBe('retry: 1000\n\ndata:a\n\ndata:b\n\n')
   })
 
   test('holds a bounded number of bytes, tells of all of them, and calls back when they are taken', async () => {

@@ -17,6 +17,9 @@ import type { Form } from './media-type.ts'
 import { type LargeContent, PageWriter } from './page.ts'
 import { type Page, type ReadQuery, StreamReader } from './stream-reader.ts'
 
+/** An event is text: its characters are whole. */
+const CHARACTERS = { characters: true }
+
 /** What an event that cannot be encoded as it is delivered is shared as: the content of a large message is fetched. */
 const IN_PAGES: SharedMessage = { bytes: new Uint8Array(0), wire: null }
 
@@ -24,7 +27,7 @@ const IN_PAGES: SharedMessage = { bytes: new Uint8Array(0), wire: null }
 export async function liveEvents(face: Face, query: ReadQuery, request: Request, reply: Reply): Promise<Reply> {
   const stream = face.events.of(reply.raw)
   const reader = await StreamReader.open(face, request, reply, stream)
-  const first = await reader.page(reader.from(query.offset))
+  const first = await reader.page(reader.from(query.offset), CHARACTERS)
   if (face.stopping !== null) throw face.stopping
   const events = new LiveEvents(face, reader, stream, query.cursor)
   reply.hijack()
@@ -47,7 +50,9 @@ class LiveEvents implements Reading {
   private readonly stream: EventStream
   /** Cursors never go back behind it. */
   private readonly firstCursor: number
-  private position = 0
+  private position = -1
+  /** The text that it waits for goes on within a character, of which the beginning has been left out. */
+  private isWithin = false
   /** Its time is over: it ends where its reader can go on. */
   private isOver = false
   /** Ends the following of what is appended, while it is followed. */
@@ -71,10 +76,10 @@ class LiveEvents implements Reading {
     const cancel = this.face.options.clock.after(LIMITS.durableEventsMs, over)
     this.stream.onClose = over
     try {
-      for (let page = first; ; page = await this.reader.page({ offset: this.position })) {
+      for (let page = first; ; page = await this.reader.page({ offset: this.position }, CHARACTERS)) {
         await this.sendPage(page)
         if (page.closed || this.isOver) return
-        if (page.upToDate && (await this.follow()) === 'end') return
+        if (page.upToDate && (await this.follow(page.tail)) === 'end') return
         await this.whenUnclogged()
       }
     } finally {
@@ -84,7 +89,7 @@ class LiveEvents implements Reading {
 
   deliver(bytes: Uint8Array, from: number, to: number, flags: number): void {
     // It has fallen behind.
-    if ((flags & DELIVER_LIVE) === 0) this.turn?.('pages')
+    if ((flags & DELIVER_LIVE) === 0 || this.isWithin) this.turn?.('pages')
     else {
       const message = this.face.events.texts.of(bytes, from, this.key, () => this.encode(bytes.subarray(from, to)))
       this.take(message, batchEnd(bytes, from, to))
@@ -100,12 +105,19 @@ class LiveEvents implements Reading {
   }
 
   ended(error: LitetopicError): void {
-    if (isLitetopicError(error, 'CLOSED')) this.stream.send(this.control(this.position, { closed: true }))
+    const isClosed = isLitetopicError(error, 'CLOSED')
+    // What was left out is not made whole any more.
+    if (isClosed && this.isWithin) {
+      this.turn?.('pages')
+      return
+    }
+    if (isClosed) this.stream.send(this.control(this.position, { closed: true }))
     this.turn?.('end')
   }
 
   /** Hands on what is appended, until there is a reason for something else. Rejects when it cannot be read. */
-  private async follow(): Promise<Turn> {
+  private async follow(tail: number): Promise<Turn> {
+    this.isWithin = tail > this.position
     let close = (): void => undefined
     try {
       return await new Promise<Turn>((resolve, reject) => {
@@ -113,7 +125,7 @@ class LiveEvents implements Reading {
           this.turn = null
           resolve(to)
         }
-        this.reader.caller.subscribe({ offset: this.position }, { raw: true }, this).then((subscription) => {
+        this.reader.caller.subscribe({ offset: tail }, { raw: true }, this).then((subscription) => {
           close = subscription.close
           if (this.face.stopping === null) subscription.start()
           else reject(this.face.stopping)
@@ -128,7 +140,7 @@ class LiveEvents implements Reading {
   private take(message: SharedMessage, next: number): void {
     // What comes when it follows no more is read again.
     if (this.turn === null) return
-    if (message === IN_PAGES) {
+    if (message === IN_PAGES || this.isWithin) {
       this.turn('pages')
       return
     }
@@ -140,7 +152,7 @@ class LiveEvents implements Reading {
   private encode(batches: Uint8Array): SharedMessage {
     const page = new PageWriter(this.reader.form, this.position, Number.POSITIVE_INFINITY)
     page.add(batches, Number.POSITIVE_INFINITY)
-    if (page.isFull) return IN_PAGES
+    if (page.isFull || page.leaveOutCut(true)) return IN_PAGES
     const data = page.isEmpty ? '' : this.dataEvent(page.body())
     return messageOf(data + this.control(page.next, { upToDate: true }))
   }
@@ -148,8 +160,11 @@ class LiveEvents implements Reading {
   private async sendPage(page: Page): Promise<void> {
     if (page.large !== null) await this.sendLarge(page.large)
     else if (!page.isEmpty) this.stream.send(this.dataEvent(page.body))
+    const isWhole = page.tail === page.next
+    // Of a character that is not whole yet nothing is said.
+    if (!isWhole && page.next === this.position) return
     this.position = page.next
-    this.stream.send(this.control(page.next, page))
+    this.stream.send(this.control(page.next, { upToDate: page.upToDate && isWhole, closed: page.closed }))
   }
 
   private async sendLarge(large: LargeContent): Promise<void> {

@@ -37,11 +37,14 @@ export class PageWriter {
   isFull = false
   large: LargeContent | null = null
   private count = 0
+  /** Of text: where it was when it last ended between two characters, not within one. */
+  private whole: { readonly length: number; readonly next: number; readonly count: number }
 
   constructor(form: Form, from: number, maxBytes: number) {
     this.form = form
     this.next = from
     this.maxBytes = maxBytes
+    this.whole = { length: 0, next: from, count: 0 }
     if (form === 'json') this.out.u8(OPEN)
   }
 
@@ -63,6 +66,20 @@ export class PageWriter {
     }
   }
 
+  /**
+   * Leaves out of text the records behind the last one that ended between two characters, and says if there were any. If nothing is left
+   * then, it does so only where the rest of the character is yet to come.
+   */
+  leaveOutCut(isEnd: boolean): boolean {
+    const { length, next, count } = this.whole
+    if (this.form !== 'text' || this.large !== null || this.out.length === length) return false
+    if (count === 0 && !isEnd) return false
+    this.out.length = length
+    this.next = next
+    this.count = count
+    return true
+  }
+
   /** The whole body; of a page with a large message, nothing. */
   body(): Buffer {
     if (this.form === 'json') this.out.u8(CLOSE)
@@ -82,7 +99,9 @@ export class PageWriter {
       this.count++
     }
     this.next = offset + 1
-    if (this.out.length >= this.maxBytes) this.isFull = true
+    const { next, count, out } = this
+    if (this.form === 'text' && endsCharacter(out.bytes, out.length)) this.whole = { length: out.length, next, count }
+    if (out.length >= this.maxBytes) this.isFull = true
   }
 
   private addData(walker: RecordWalker): void {
@@ -91,6 +110,16 @@ export class PageWriter {
     if (this.form !== 'json' || walker.tag === TAG.json) out.slice(walker.bytes, walker.dataFrom, walker.dataTo)
     else out.text(asJson(walker))
   }
+}
+
+/** Do the first bytes of UTF-8 end between two characters, as far as can be told? */
+function endsCharacter(bytes: Uint8Array, length: number): boolean {
+  for (let back = 1; back <= Math.min(3, length); back++) {
+    const byte = bytes[length - back] as number
+    if (byte < 0x80) return true
+    if (byte >= 0xc0) return back >= (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2)
+  }
+  return true
 }
 
 /** Text as a JSON string, bytes as one in base64. */

@@ -28,6 +28,8 @@ export interface Page {
   readonly from: number
   /** Where to read on. */
   readonly next: number
+  /** Behind all that was looked at: beyond `next` if that goes on within a character, and was left out. */
+  readonly tail: number
   /** Empty for a large message, whose content is fetched while it is sent. */
   readonly body: Buffer
   readonly large: LargeContent | null
@@ -93,8 +95,11 @@ export class StreamReader {
     })
   }
 
-  /** What there is from a position on: up to about `httpPageBytes`, or one large message. */
-  async page(from: FromInfo): Promise<Page> {
+  /**
+   * What there is from a position on: up to about `httpPageBytes`, or one large message. With `characters`, text ends between two of
+   * them, unless it is the last of a closed stream.
+   */
+  async page(from: FromInfo, { characters = false } = {}): Promise<Page> {
     const read = { raw: true, maxBytes: LIMITS.httpPageBytes }
     let found = await this.caller.read({ ...read, from })
     const writer = new PageWriter(this.form, found.position, LIMITS.httpPageBytes)
@@ -102,9 +107,11 @@ export class StreamReader {
       for (const batch of found.batches) writer.add(batch, found.nextOffset)
       const upToDate = writer.next >= found.nextOffset
       if (upToDate || !writer.isEmpty) {
-        const { next, large, isEmpty } = writer
         const closed = upToDate && found.closed
-        return { from: found.position, next, body: writer.body(), large, isEmpty, upToDate, closed }
+        const tail = writer.next
+        if (characters && !closed) writer.leaveOutCut(upToDate)
+        const { next, large, isEmpty } = writer
+        return { from: found.position, next, tail, body: writer.body(), large, isEmpty, upToDate, closed }
       }
       found = await this.caller.read({ ...read, from: { offset: writer.next } })
     }

@@ -128,6 +128,35 @@ describe('live=sse', () => {
     expect(second).toEqual(Buffer.from(all.slice(3, 9)))
   })
 
+  test('has text in whole characters, however they were cut when they were appended', async () => {
+    const { append, close, events } = await start('text/plain')
+    const whole = Buffer.from('a€😀ü')
+    const cut = (from: number, to: number): Fill => record({ tag: 'bytes', value: whole.subarray(from, to) })
+    const live = await events()
+    await live.until(isUpToDate)
+    for (let at = 0; at < whole.length; at++) {
+      await append(cut(at, at + 1))
+      const late = await events()
+      await late.until(({ events: seen }) => seen.some(({ event }) => event === 'control'))
+      expect('a€😀ü'.startsWith(dataOf(late).join(''))).toBe(true)
+      late.close()
+    }
+    await live.until((is) => dataOf(is).join('').length === 'a€😀ü'.length)
+    expect(dataOf(live)).toEqual(['a', '€', '😀', 'ü'])
+    expect(isUpToDate(live)).toBe(true)
+    for (const [i, { streamNextOffset }] of controls(live.events).entries()) {
+      const rest = await events(`offset=${streamNextOffset}`)
+      await rest.until(isUpToDate)
+      expect(dataOf(rest).join('')).toBe(dataOf(live).slice(i).join(''))
+      rest.close()
+    }
+    // What is never made whole is not kept back for ever.
+    await append(cut(1, 2))
+    await close()
+    await live.end()
+    expect(dataOf(live).at(-1)).toBe('\ufffd')
+  })
+
   test.each([
     ['text/plain', 'text', `ü\r\n${'€ \n'.repeat(200_000)}`],
     ['application/json', 'json', `{"a":"${'ü'.repeat(400_000)}",\n"b":2}`],
