@@ -7,7 +7,6 @@ import { type IncomingMessage, type RequestOptions, request as requestHttp } fro
 import { request as requestHttps } from 'node:https'
 import type { LookupFunction } from 'node:net'
 import { LIMITS } from '../../protocol/index.ts'
-import type { Clock } from '../clock.ts'
 import { familyOf } from './addresses.ts'
 import type { Target } from './targets.ts'
 
@@ -20,21 +19,18 @@ export interface Letter {
 /** What came of a call: what the receiver says, as far as it is JSON, or why it has not got it, without its address. */
 export type Outcome = { readonly answer: unknown } | { readonly failure: string }
 
-/** A call whose signal is aborted has failed. */
-export function post(target: Target, letter: Letter, clock: Clock, signal: AbortSignal): Promise<Outcome> {
+/** A call whose signal is aborted has failed, for the reason of the signal. */
+export function post(target: Target, letter: Letter, signal: AbortSignal): Promise<Outcome> {
   return new Promise((resolve) => {
     const { url } = target
     const send = url.protocol === 'https:' ? requestHttps : requestHttp
     const request = send(url, options(target, letter))
     const end = (outcome: Outcome): void => {
-      cancel()
       signal.removeEventListener('abort', abort)
       request.destroy()
       resolve(outcome)
     }
-    const abort = (): void => end({ failure: 'its lease ran out, or it was not wanted any more' })
-    const late = (): void => end({ failure: `there was no answer within ${LIMITS.webhookMs / 1000} s` })
-    const cancel = clock.after(LIMITS.webhookMs, late)
+    const abort = (): void => end({ failure: String(signal.reason) })
     signal.addEventListener('abort', abort)
     request.on('error', (error: NodeJS.ErrnoException) => end({ failure: error.code ?? 'the connection broke' }))
     request.on('response', (response) => {

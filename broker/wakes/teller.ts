@@ -54,17 +54,28 @@ export class Teller {
     else this.calls++
     try {
       const facts = wake()
-      if (facts === null) return { answer: null }
-      const { clock } = this.context
-      const target = await this.targets.find(url)
-      const body = this.write(facts)
-      return await post(target, { body, signature: secrets.signature(body, clock.wallMs()) }, clock, signal)
-    } catch (error) {
-      return { failure: reason(error) }
+      return facts === null ? { answer: null } : await this.send(url, facts, secrets, signal)
     } finally {
       const next = this.waiting.shift()
       if (next === undefined) this.calls--
       else next()
+    }
+  }
+
+  /** Takes no longer than `webhookMs`, resolving the name included. */
+  private async send(url: string, facts: WakeFacts, secrets: Secrets, signal: AbortSignal): Promise<Outcome> {
+    const { clock } = this.context
+    const late = new AbortController()
+    const cancel = clock.after(LIMITS.webhookMs, () => late.abort(`no answer within ${LIMITS.webhookMs / 1000} s`))
+    const over = AbortSignal.any([signal, late.signal])
+    try {
+      const target = await unlessAborted(this.targets.find(url), over)
+      const body = this.write(facts)
+      return await post(target, { body, signature: secrets.signature(body, clock.wallMs()) }, over)
+    } catch (error) {
+      return { failure: reason(error) }
+    } finally {
+      cancel()
     }
   }
 
@@ -101,8 +112,16 @@ export class Teller {
   }
 }
 
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+    work.then(resolve, reject)
+  })
+}
+
 /** Errors of the system may hold more than their code. */
 function reason(error: unknown): string {
+  if (typeof error === 'string') return error
   const { code } = error as { code?: unknown }
   if (error instanceof LitetopicError) return error.message
   return typeof code === 'string' ? code : asLitetopicError(error).code

@@ -136,6 +136,6 @@ export class Waker {
     this.cancelLease?.()
     this.cancelRetry?.()
     this.cancelLease = this.cancelRetry = null
-    this.wake?.attempt?.abort()
+    this.wake?.attempt?.abort('it is not wanted any more')
   }
 }

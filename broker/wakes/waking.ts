@@ -259,7 +259,7 @@ export class Waking {
     // In the turn before this one it may have been renewed.
     if (waker.wake !== wake || waker.cancelLease !== null) return
     const failed = wake.attempt === null ? {} : this.failed(waker, 'its lease ran out before it was answered')
-    wake.attempt?.abort()
+    wake.attempt?.abort('its lease ran out')
     await this.save(waker, { ...failed, wakeId: null, holder: null })
     waker.wake = null
     await this.wakeIfPending(waker)

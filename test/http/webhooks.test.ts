@@ -1,8 +1,10 @@
 /** Webhooks of Durable Streams subscriptions: real receivers on real sockets, names that a table resolves, virtual time. */
 
 import type { ServerResponse } from 'node:http'
+import { type AddressInfo, createServer } from 'node:net'
 import { describe, expect, test, vi } from 'vitest'
 import { LIMITS } from '../../protocol/index.ts'
+import { afterwards } from '../broker/brokers.ts'
 import { eventually } from '../broker/virtual-clock.ts'
 import { done, isSigned, Receiver, Rig } from './webhooks.ts'
 
@@ -143,6 +145,23 @@ describe('a webhook', () => {
     await eventually(async () => (await rig.get('s')).status === 'failed')
   })
 
+  test('has failed when its name is not resolved in time', async () => {
+    let asked = 0
+    const resolveHost = (): Promise<string[]> => {
+      asked++
+      return new Promise(() => undefined)
+    }
+    const rig = await Rig.start({ webhookHosts: ['hooks.example.com'], resolveHost })
+    const webhook = { url: 'https://hooks.example.com/' }
+    await rig.put('s', { type: 'webhook', pattern: '*', webhook, lease_ttl_ms: 600_000 })
+    await rig.append('a')
+    await eventually(() => asked === 1)
+    await rig.clock.advance(LIMITS.webhookMs)
+    await eventually(async () => (await rig.get('s')).status === 'failed')
+    await rig.clock.advance(1_200)
+    await eventually(() => asked === 2)
+  })
+
   test('has failed when its lease runs out before it answers, and the next wake waits', async () => {
     const receiver = await Receiver.open(() => undefined)
     const rig = await Rig.start()
@@ -263,5 +282,26 @@ describe('where a webhook may go', () => {
     expect(asked).toEqual(['localhost', 'localhost', 'localhost'])
     expect(rig.http.test.log.join('\n')).not.toContain('secret')
     expect(rig.http.test.log.join('\n')).not.toContain(call.body.callback_token)
+  })
+
+  test('is the address that was checked, by the name that it has, though no other resolver knows it', async () => {
+    let greeting = ''
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined)
+      socket.on('data', (bytes) => {
+        greeting += bytes.toString('latin1')
+        socket.destroy()
+      })
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    afterwards(async () => server.close())
+    const resolveHost = async (): Promise<string[]> => ['127.0.0.1']
+    const rig = await Rig.start({ webhookHosts: ['hooks.invalid', '127.0.0.1'], resolveHost })
+    const url = `https://hooks.invalid:${(server.address() as AddressInfo).port}/`
+    expect((await rig.put('s', { type: 'webhook', pattern: '*', webhook: { url } })).status).toBe(201)
+    await rig.append('a')
+    // What TLS begins with names the host.
+    await eventually(() => greeting.includes('hooks.invalid'))
+    await eventually(async () => (await rig.get('s')).status === 'failed')
   })
 })
