@@ -4,6 +4,7 @@
  */
 
 import type { LitetopicError } from '../../protocol/index.ts'
+import type { TopicState } from '../../storage/index.ts'
 import type { Block } from '../crowd.ts'
 import type { Reader, Topic } from '../topic.ts'
 import { firstSegment, matches } from './glob.ts'
@@ -36,6 +37,20 @@ export class Watch implements Reader {
   close(error: LitetopicError | null): void {
     if (error !== null) this.told.ended(this.topic.name)
   }
+}
+
+/** Of the topic of a name, and how far it goes. */
+export interface Extent {
+  readonly epoch: number
+  /** Before it are records of the topic that it is a fork of: who is told of that one has been told of them. */
+  readonly begin: number
+  readonly tail: number
+}
+
+export const NO_TOPIC: Extent = { epoch: 0, begin: 0, tail: 0 }
+
+export function extentOf({ epoch, extra }: TopicState, tail: number): Extent {
+  return { epoch, begin: extra?.fork?.links[0][1] ?? 0, tail }
 }
 
 export interface Watcher {
@@ -80,7 +95,7 @@ export class Coverage {
   enter(name: string): Covered {
     let covered = this.topics.get(name)
     if (covered === undefined) {
-      covered = { name, epoch: 0, tail: 0, links: [] }
+      covered = { name, ...NO_TOPIC, links: [] }
       this.topics.set(name, covered)
     }
     return covered

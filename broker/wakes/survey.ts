@@ -2,18 +2,10 @@
 
 import { LIMITS } from '../../protocol/index.ts'
 import type { Context } from '../context.ts'
-import { type Coverage, matchesWaker } from './coverage.ts'
+import { type Coverage, type Extent, extentOf, matchesWaker, NO_TOPIC } from './coverage.ts'
 import { literalStart } from './glob.ts'
 import { checkBound } from './request.ts'
 import { type Covered, Link, type Waker } from './waker.ts'
-
-/** How far a topic goes. */
-interface Extent {
-  readonly epoch: number
-  readonly tail: number
-}
-
-const NONE: Extent = { epoch: 0, tail: 0 }
 
 export class Survey {
   private readonly context: Context
@@ -59,7 +51,7 @@ export class Survey {
     checkBound('wakerLinks', this.coverage.links + added)
     for (const name of names) {
       const link = waker.links.get(name)
-      if (link === undefined) this.enter(waker, name, extents.get(name) ?? NONE, { atEnd: true, explicit: true })
+      if (link === undefined) this.enter(waker, name, extents.get(name) ?? NO_TOPIC, { atEnd: true, explicit: true })
       else link.explicit = true
       waker.unsaved.set(name, waker.links.get(name) as Link)
     }
@@ -90,15 +82,16 @@ export class Survey {
       for (const state of page.states) {
         after = state.name
         if (!matchesWaker(waker, state.name)) continue
-        const { epoch, committedTo: tail } = registry.resident(state.name)?.state ?? state
+        const known = registry.resident(state.name)?.state ?? state
+        const extent = extentOf(known, known.committedTo)
         let link = waker.links.get(state.name)
         if (link === undefined) {
           if (isNew) checkBound('wakerTopics', waker.links.size + 1)
           if (isNew) checkBound('wakerLinks', this.coverage.links + 1)
           if (!isNew && !this.hasRoom(waker)) continue
-          link = this.enter(waker, state.name, { epoch, tail }, { atEnd: isNew, explicit: false })
+          link = this.enter(waker, state.name, extent, { atEnd: isNew, explicit: false })
         }
-        this.note(link.topic, { epoch, tail })
+        this.note(link.topic, extent)
         seen.add(link)
       }
       more = page.more
@@ -124,7 +117,7 @@ export class Survey {
   ): Link {
     const topic = this.coverage.enter(name)
     this.note(topic, extent)
-    const link = new Link(waker, topic, { epoch: extent.epoch, acked: atEnd ? extent.tail : 0, explicit })
+    const link = new Link(waker, topic, { epoch: extent.epoch, acked: atEnd ? extent.tail : extent.begin, explicit })
     waker.links.set(name, link)
     waker.unsaved.set(name, link)
     this.coverage.link(link)
@@ -132,16 +125,17 @@ export class Survey {
   }
 
   /** Unless more is known already. */
-  private note(topic: Covered, { epoch, tail }: Extent): void {
+  private note(topic: Covered, { epoch, begin, tail }: Extent): void {
     if (epoch !== 0 && epoch < topic.epoch) return
     topic.tail = topic.epoch === epoch ? Math.max(topic.tail, tail) : tail
     topic.epoch = epoch
+    topic.begin = begin
   }
 
   private async extent(name: string): Promise<Extent> {
     const { shard, registry } = this.context
     const [first] = (await shard.list(name, '', 1)).states
     const state = registry.resident(name)?.state ?? first
-    return state?.name === name ? { epoch: state.epoch, tail: state.committedTo } : NONE
+    return state?.name === name ? extentOf(state, state.committedTo) : NO_TOPIC
   }
 }

@@ -10,6 +10,8 @@ import { type Pattern, parsePattern } from './glob.ts'
 export interface Covered {
   readonly name: string
   epoch: number
+  /** Offset of its first record that is not shared with the topic that it is a fork of. */
+  begin: number
   /** Offset behind its last committed record. */
   tail: number
   links: Link[]
@@ -35,7 +37,7 @@ export class Link {
 
   /** Up to before which offset the present topic of that name has been acknowledged. */
   get ackedTo(): number {
-    return this.epoch === this.topic.epoch ? Math.min(this.acked, this.topic.tail) : 0
+    return this.epoch === this.topic.epoch ? Math.min(this.acked, this.topic.tail) : this.topic.begin
   }
 
   get isPending(): boolean {

@@ -7,7 +7,7 @@ import { asLitetopicError, checkId, LIMITS, LitetopicError } from '../../protoco
 import { readWakers, removeWaker, type WakerConfig } from '../../storage/index.ts'
 import type { Context } from '../context.ts'
 import type { Topic } from '../topic.ts'
-import { Coverage, Watch, type Watcher } from './coverage.ts'
+import { Coverage, extentOf, NO_TOPIC, Watch, type Watcher } from './coverage.ts'
 import { bareName, type Checked, checkBound, checkRequest, checkText, type WakerRequest } from './request.ts'
 import { type PublicKey, Secrets } from './secrets.ts'
 import { Survey } from './survey.ts'
@@ -195,8 +195,8 @@ export class Wakers implements Watcher {
     if (!watch.matched) this.match(watch, next)
     const covered = this.coverage.of(name)
     if (covered === undefined) return
-    covered.epoch = state.epoch
-    covered.tail = next
+    if (covered.epoch === state.epoch) covered.tail = next
+    else Object.assign(covered, extentOf(state, next))
     for (const link of covered.links) {
       link.waker.pending.add(link)
       this.waking.look(link.waker)
@@ -206,7 +206,7 @@ export class Wakers implements Watcher {
   ended(name: string): void {
     const covered = this.coverage.of(name)
     if (covered === undefined) return
-    covered.epoch = covered.tail = 0
+    Object.assign(covered, NO_TOPIC)
     for (const link of covered.links) {
       const { waker } = link
       waker.pending.delete(link)
@@ -283,7 +283,7 @@ export class Wakers implements Watcher {
     watch.matched = true
     for (const waker of this.coverage.matching(name)) {
       if (waker.links.has(name)) continue
-      if (waker.surveying === null) this.survey.linkNew(waker, name, { epoch: state.epoch, tail: next })
+      if (waker.surveying === null) this.survey.linkNew(waker, name, extentOf(state, next))
       else waker.surveying.add(name)
     }
   }

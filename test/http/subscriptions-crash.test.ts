@@ -5,7 +5,7 @@ import { MemoryDisk } from '../../storage/index.ts'
 import { tempDir } from '../broker/brokers.ts'
 import { FaultyDisk } from '../broker/faulty-store.ts'
 import { eventually } from '../broker/virtual-clock.ts'
-import { done, isSigned, Receiver, Rig } from './webhooks.ts'
+import { done, isSigned, Receiver, Rig, type StreamBody } from './webhooks.ts'
 
 describe('a subscription', () => {
   test('is the same behind a restart, on disk, and its keys are', async () => {
@@ -92,6 +92,20 @@ describe('a subscription', () => {
     await rig.clock.advance(12_000)
     await receiver.call(7)
     await eventually(async () => (await rig.get('s')).status === 'active')
+  })
+
+  test('tells of a fork from where it goes on by itself, also behind a kill', async () => {
+    const rig = await Rig.start({ lingerMs: 'forever' })
+    await rig.append('source')
+    await rig.append('source')
+    await rig.pull('p')
+    await rig.fork('source', 'events/fork')
+    await rig.kill({ lingerMs: 'forever' })
+    expect(await rig.refused('POST', 'p/claim', { worker: 'w' })).toBe('409 NO_PENDING_WORK')
+    await rig.append('events/fork')
+    const claimed = (await (await rig.send('POST', 'p/claim', { worker: 'w' })).json()) as { streams: StreamBody[] }
+    const offsets = claimed.streams.map(({ acked_offset, tail_offset }) => [acked_offset, tail_offset])
+    expect(offsets.flat().map((offset) => Number(offset.slice(0, 16)))).toEqual([2, 3])
   })
 
   test('keeps the claim of a worker, with all of its lease', async () => {

@@ -228,7 +228,7 @@ describe('a wake that is pulled', () => {
     expect(await refused(report(mine), mine.token, 'none/ack')).toBe('404 SUBSCRIPTION_NOT_FOUND')
     const [{ path, acked_offset, tail_offset }] = mine.streams as [StreamBody]
     const ack = (stream: string, offset: string): object => report(mine, { acks: [{ stream, offset }], done: true })
-    const beyond = `${'9'.repeat(16)}${tail_offset.slice(16)}`
+    const beyond = `${'2'.padStart(16, '0')}${tail_offset.slice(16)}`
     for (const offset of ['-1', 'now', 'x', beyond, `${tail_offset.slice(0, 17)}${'1'.padStart(16, '0')}`]) {
       expect(await refused(ack(path, offset), mine.token), offset).toBe('409 INVALID_OFFSET')
     }

@@ -133,6 +133,11 @@ export class Rig {
     await peer.attach(topic, { producer: 'creator' })
   }
 
+  async fork(topic: string, as: string): Promise<void> {
+    this.peer ??= await this.http.test.peer()
+    await this.peer.ask(UP.fork, topic, as, {})
+  }
+
   async delete(topic: string): Promise<void> {
     this.peer ??= await this.http.test.peer()
     await this.peer.ask(UP.delete, topic, null)
