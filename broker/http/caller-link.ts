@@ -53,6 +53,9 @@ export interface PendingAppend {
   readonly reject: (error: LitetopicError) => void
 }
 
+/** Made once: an error takes longer than a detach, and nearly always nobody is told. */
+const ENDED = new LitetopicError('CONNECTION_CLOSED', 'the request ended before its answer')
+
 export abstract class CallerLink implements Client, Attaching {
   /** Who it is, once access is configured. */
   readonly principal: string | undefined = undefined
@@ -75,6 +78,8 @@ export abstract class CallerLink implements Client, Attaching {
   private waiters: ((error: LitetopicError | null) => void)[] | null = null
   protected repliers: { resolve(reply: AttachReply): void; reject(error: LitetopicError): void }[] | null = null
   protected readonly appends: PendingAppend[] = []
+  /** Ids of those that it has begun. */
+  protected readonly uploads = new Set<string>()
   protected readings: Map<number, { reading: Reading; subscription: Subscription | null }> | null = null
 
   constructor(owner: CallerOwner, outlet: Outlet) {
@@ -90,7 +95,7 @@ export abstract class CallerLink implements Client, Attaching {
 
   /** The request has ended, or needs its topic no more: detaches, and rejects what waits. Idempotent. */
   close(): void {
-    if (this.over === null) this.finish(new LitetopicError('CONNECTION_CLOSED', 'the request ended before its answer'))
+    if (this.over === null) this.finish(ENDED)
   }
 
   /** What would stay open ends for this reason; what is under way goes on. */
@@ -236,7 +241,11 @@ export abstract class CallerLink implements Client, Attaching {
 
   private finish(error: LitetopicError): void {
     this.over = error
-    if (this.attachment !== null) this.operations.detach(this.attachment)
+    if (this.attachment !== null) {
+      // One that cannot be deleted now expires; one that has become a message is kept.
+      for (const id of this.uploads) this.operations.abandon(this.attachment, id).catch(() => undefined)
+      this.operations.detach(this.attachment)
+    }
     this.attachment = null
     this.runWaiters(error)
     for (const { reject } of this.repliers ?? []) reject(error)

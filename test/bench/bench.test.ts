@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { GOALS } from '../../bench/goals.ts'
+import { HTTP_TARGETS } from '../../bench/http-servers.ts'
 import { PEERS } from '../../bench/peers.ts'
 import { flatten, type Report } from '../../bench/report.ts'
 import { type Figures, figureAt, figuresAt } from '../../bench/scenario.ts'
@@ -123,6 +124,19 @@ describe('a tiny run of all', () => {
     expect(at('kill', 'back', 'topicsPerSecond')).toBeGreaterThan(0)
     expect(at('tokens', 'deliveryMs', 'p99')).toBeGreaterThanOrEqual(at('tokens', 'deliveryMs', 'p50'))
     expect(at('dormant', 'diskBytesPerTopic')).toBeGreaterThan(0)
+  })
+
+  it('http: every server bears the requests and the readers, and the product is compared with each', () => {
+    const at = (...path: string[]) => figureAt(resultsOf('http'), ...path)
+    for (const { name } of HTTP_TARGETS) {
+      for (const workload of ['appends', 'reads']) {
+        expect(at(workload, name, 'requestsPerSecond')).toBeGreaterThan(0)
+        expect(at(workload, name, 'answerMs', 'p50')).toBeGreaterThan(0)
+      }
+      expect(at('events', name, 'deliveryMs', 'p50')).toBeGreaterThan(0)
+    }
+    expect(at('events', 'litetopic', 'readersLate')).toBe(0)
+    expect(Object.keys(figuresAt(resultsOf('http'), 'against'))).toEqual(['appends', 'reads', 'events'])
   })
 
   it('soak: everything befalls some sessions, all are reclaimed, and nothing is left', () => {
