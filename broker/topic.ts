@@ -98,6 +98,9 @@ export class Attachment {
   /** Appends without a producer. */
   get anonymous(): boolean {
     return this.request?.anonymous ?? false
+  /** Whose its uploads are: its producer's, or of an anonymous one nobody's in particular; null if it may not write. */
+  get uploader(): string | null {
+    return this.producerId ?? (this.anonymous ? '' : null)
   }
 
   /** Is it shut out from writing by an exclusive session of another producer, now or since it attached? */

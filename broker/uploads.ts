@@ -89,12 +89,12 @@ export class Uploads {
       const offset = own ?? (id === undefined ? null : await findRecordId(table, state, id))
       checkWriter(attachment)
       if (offset !== null) {
-        if (own === null && known?.producerId === attachment.producerId) await this.removeUnused(known as Upload)
+        if (own === null && known?.producerId === attachment.uploader) await this.removeUnused(known as Upload)
         await this.options.shard.log.whenAllDurable()
         return { storedParts: 0, offset }
       }
       const upload = known ?? (await this.create(attachment, request))
-      if (upload.producerId !== attachment.producerId || upload.tag !== request.tag) throw taken(uploadId)
+      if (upload.producerId !== attachment.uploader || upload.tag !== request.tag) throw taken(uploadId)
       // Parts that came before, by another connection perhaps, are on their way to the table.
       upload.leave()
       await upload.idle()
@@ -148,7 +148,7 @@ export class Uploads {
       if (topic.ended !== null) throw topic.ended
       const upload = this.get(epoch, uploadId)
       if (upload === undefined) return
-      if (upload.producerId !== attachment.producerId) throw taken(uploadId)
+      if (upload.producerId !== attachment.uploader) throw taken(uploadId)
       if ((await this.committedAt(topic, uploadId)) !== null) this.forget(upload)
       else await this.removeUnused(upload)
     })
@@ -168,10 +168,10 @@ export class Uploads {
 
   /** The upload that the record is to make visible, which must be whole. Throws UPLOAD_UNKNOWN or BAD_REQUEST. */
   whole(attachment: Attachment, { uploadId, size }: RecordParts, tag: DataTag): Upload {
-    const { topic, producerId } = attachment
+    const { topic, uploader } = attachment
     const upload = this.get(topic.state.epoch, uploadId)
     // One that is being deleted is known still, and must not be made visible.
-    if (upload === undefined || upload.isOver || upload.producerId !== producerId || upload.bytes !== size) {
+    if (upload === undefined || upload.isOver || upload.producerId !== uploader || upload.bytes !== size) {
       throw unknownUpload(topic, uploadId)
     }
     if (upload.tag !== tag) throw taken(uploadId)
@@ -191,9 +191,9 @@ export class Uploads {
   }
 
   /** The message was stored before, with another upload: this one is superfluous. */
-  discard({ topic, producerId }: Attachment, uploadId: string): void {
+  discard({ topic, uploader }: Attachment, uploadId: string): void {
     const upload = this.get(topic.state.epoch, uploadId)
-    if (upload?.producerId === producerId) void this.removeLater(upload as Upload)
+    if (upload?.producerId === uploader) void this.removeLater(upload as Upload)
   }
 
   /** The topic was deleted: nothing more is written of its uploads, and what was goes once the deletion is durable. */
@@ -229,7 +229,7 @@ export class Uploads {
     await this.makeRoom('uploadsPerTopic', () => this.byEpoch.get(epoch)?.size ?? 0, [epoch])
     await this.makeRoom('uploadsOpen', () => this.open, this.byEpoch.keys())
     checkWriter(attachment)
-    const producerId = attachment.producerId as string
+    const producerId = attachment.uploader as string
     const stored = { epoch, uploadId, name, producerId, tag, startedMs: clock.wallMs() }
     const upload = this.add(stored)
     try {
@@ -373,10 +373,10 @@ export class Uploads {
 
 /** May it upload now? Throws GONE, UNKNOWN_HANDLE, BAD_REQUEST or FENCED. */
 function checkWriter(attachment: Attachment): void {
-  const { topic, producerId, detached } = attachment
+  const { topic, uploader, detached } = attachment
   if (topic.ended !== null) throw topic.ended
   if (detached) throw new LitetopicError('UNKNOWN_HANDLE', 'the handle was detached meanwhile')
-  if (producerId === null) {
+  if (uploader === null) {
     throw new LitetopicError(
       'BAD_REQUEST',
       `this attachment of topic ${topic.name} may not write: it named no producer`,

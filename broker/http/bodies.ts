@@ -16,6 +16,8 @@ export interface Held {
 /** A body under way. To be told of each piece, and of its end. */
 export interface Watched {
   moved: boolean
+  /** Nothing is expected of it: it is not being read. */
+  asleep: boolean
   readonly given: (error: LitetopicError) => void
 }
 
@@ -66,6 +68,14 @@ export class Bodies {
     request.on('data', take).on('end', end).on('error', cut).on('close', cut)
   }
 
+  /** So much of a body will be in memory. Throws RATE_LIMITED. */
+  hold(held: Held, bytes: number): void {
+    const more = bytes - held.bodyBytes
+    if (this.bytes + more > LIMITS.httpBodiesBytes) throw tooMuch(this.bytes + more)
+    this.bytes += more
+    held.bodyBytes = bytes
+  }
+
   /** The response has ended: nothing of the body is held any more. */
   release(held: Held): void {
     this.bytes -= held.bodyBytes
@@ -74,7 +84,7 @@ export class Bodies {
 
   /** `given` is called if the body does not move for `httpBodyIdleMs`, or a little longer. */
   watch(given: (error: LitetopicError) => void): Watched {
-    const watched = { moved: true, given }
+    const watched = { moved: true, asleep: false, given }
     this.coming.add(watched)
     this.lookLater()
     return watched
@@ -91,7 +101,7 @@ export class Bodies {
     this.clock.after(LIMITS.httpBodyIdleMs, () => {
       this.looks = false
       for (const watched of [...this.coming]) {
-        if (watched.moved) watched.moved = false
+        if (watched.moved || watched.asleep) watched.moved = false
         else {
           this.coming.delete(watched)
           watched.given(idle())

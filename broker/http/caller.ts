@@ -185,8 +185,12 @@ export class Caller extends CallerLink {
     }
   }
 
-  /** Begins an upload or goes on with it; `onGrant` is told how many parts may be sent. */
+  /**
+   * Begins an upload; `onGrant` is told how many parts may be sent. It is deleted when the request ends, unless it has become a
+   * message by then.
+   */
   async upload(request: UploadRequest): Promise<ReplyOf<typeof UP.upload>> {
+    this.uploads.add(request.uploadId)
     const reply = await this.on((attachment) => this.operations.upload(attachment, request))
     if (this.attachment !== null) this.operations.uploadBegun(this.attachment, request.uploadId)
     return reply
