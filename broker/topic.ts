@@ -98,6 +98,8 @@ export class Attachment {
   /** Appends without a producer. */
   get anonymous(): boolean {
     return this.request?.anonymous ?? false
+  }
+
   /** Whose its uploads are: its producer's, or of an anonymous one nobody's in particular; null if it may not write. */
   get uploader(): string | null {
     return this.producerId ?? (this.anonymous ? '' : null)

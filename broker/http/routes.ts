@@ -1,6 +1,7 @@
 /** Every route of the HTTP face, a plugin for each part of it. A part is added here, and nowhere else. */
 
 import { connectionRoutes } from './connections/connections.ts'
+import { contentRoutes } from './content/routes.ts'
 import { streamRoutes } from './durable-streams/routes.ts'
 import { subscriptionRoutes } from './durable-streams/subscriptions.ts'
 import type { Face } from './face.ts'
@@ -22,6 +23,7 @@ export const ROUTES: readonly Routes[] = [
   eventRoutes,
 
   // Content of large messages.
+  contentRoutes,
 
   // Durable Streams.
   streamRoutes,

@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { answerProblem } from '../../broker/http/answers.ts'
 import { addRoutes } from '../../broker/http/assemble.ts'
-import { Face } from '../../broker/http/face.ts'
+import { Face, type FaceOptions } from '../../broker/http/face.ts'
 import { createApp } from '../../broker/http/fastify.ts'
 import { rawBodies } from '../../broker/http/parsers.ts'
 import { Unsent } from '../../broker/unsent.ts'
@@ -18,14 +18,14 @@ import { problemOf } from './http.ts'
 /** A face without a store, with routes of its own that tell what they were given. */
 class EchoServer {
   readonly clock = new VirtualClock()
+  /** With what a face without a store is asked for, and no more. */
   readonly face = new Face({
     core: () => null,
     clock: this.clock,
-    maxMessageBytes: 0,
-    version: 'test',
     unsent: new Unsent(),
-    frameBytes: 0,
-  })
+    maxMessageBytes: LIMITS.largeMessageBytes,
+    frameBytes: LIMITS.messageBytes,
+  } as unknown as FaceOptions)
   /** Requests that came to a route. */
   readonly taken: string[] = []
   /** While it is set, responses wait. */

@@ -163,4 +163,16 @@ export const DRIVES: Readonly<Record<string, Drive>> = {
     await call('/v1/stop/a/b', post({ reason: 'enough' }))
     await call('/v1/stop/a/b', { method: 'POST' })
   },
+  'GET /v1/data/{name}': async (call, http) => {
+    await fill(http)
+    const { headers } = await call('/v1/data/a/b?offset=0')
+    await call('/v1/data/a/b?offset=0', { headers: { range: 'bytes=0-999' } })
+    await call('/v1/data/a/b?offset=0', { headers: { 'if-none-match': headers.get('etag') ?? '' } })
+  },
+  'HEAD /v1/data/{name}': async (call, http) => {
+    await fill(http)
+    const { headers } = await call('/v1/data/a/b?offset=0', { method: 'HEAD' })
+    await call('/v1/data/a/b?offset=0', { method: 'HEAD', headers: { 'if-none-match': headers.get('etag') ?? '' } })
+  },
+  'POST /v1/data/{name}': repeated('/v1/data/a/b', text('POST', 'some text')),
 }

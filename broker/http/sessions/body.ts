@@ -1,6 +1,6 @@
 /** A body as data, by its content type: what it says is the data's tag, and its bytes are kept. See HTTP.md, Data. */
 
-import { LitetopicError, type RecordData } from '../../../protocol/index.ts'
+import { type DataTag, LitetopicError, type RecordData } from '../../../protocol/index.ts'
 import type { Request } from '../fastify.ts'
 import { StatusError } from '../problem.ts'
 
@@ -29,10 +29,20 @@ export function mediaTypeOf(request: Request): string | null {
 /** The whole body as data; null if it is empty. Throws BAD_VALUE. */
 export function dataOfBody(request: Request): RecordData | null {
   const bytes = bytesOf(request)
-  if (bytes.length === 0) return null
-  const type = mediaTypeOf(request)
-  if (type === JSON_TYPE || type?.endsWith('+json')) return { tag: 'json', value: checkedJson(textOf(bytes)) }
-  return type?.startsWith('text/') ? { tag: 'text', value: textOf(bytes) } : { tag: 'bytes', value: bytes }
+  return bytes.length === 0 ? null : dataOf(bytes, tagOf(mediaTypeOf(request)))
+}
+
+/** What the content type of a body makes of it. */
+export function tagOf(type: string | null): DataTag {
+  if (type === JSON_TYPE || type?.endsWith('+json')) return 'json'
+  return type?.startsWith('text/') ? 'text' : 'bytes'
+}
+
+/** Throws BAD_VALUE. */
+export function dataOf(bytes: Uint8Array, tag: DataTag): RecordData {
+  if (tag === 'bytes') return { tag, value: bytes }
+  const value = textOf(bytes)
+  return { tag, value: tag === 'json' ? checkedJson(value) : value }
 }
 
 /** Its text. Throws BAD_VALUE for what is not UTF-8. */
