@@ -104,6 +104,11 @@ export const DRIVES: Readonly<Record<string, Drive>> = {
     await fill(http)
     await call('/v1/close/a/b', { method: 'POST' })
   },
+  'POST /v1/fork/{name}': async (call, http) => {
+    await fill(http)
+    await call('/v1/fork/a/b', post({ as: 'a/fork', at: { checkpoint: 'begun' }, policy: { lingerMs: 1000 } }))
+    await call('/v1/fork/a/b', post({ as: 'a/fork', at: { checkpoint: 'begun' } }))
+  },
   'GET /v1/attachment/{name}': async (call) => {
     const response = await call('/v1/attachment/a/b?create=true')
     await response.body?.cancel()

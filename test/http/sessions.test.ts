@@ -144,7 +144,11 @@ describe('a session', () => {
     expect(tag).not.toBe('')
     expect((await http.fetch('/v1/sessions/new', { ...put(), headers: { 'if-match': '*' } })).status).toBe(412)
     expect((await http.fetch('/v1/sessions/new')).status).toBe(404)
-    expect((await http.fetch('/v1/sessions/new', { ...put(), headers: { 'if-none-match': '*' } })).status).toBe(201)
+    const together = ['one', 'two', 'three'].map(() =>
+      http.fetch('/v1/sessions/new', { ...put(), headers: { 'if-none-match': '*' } }),
+    )
+    const statuses = (await Promise.all(together)).map(({ status }) => status)
+    expect(statuses.sort()).toEqual([201, 412, 412])
   })
 
   it('is left as it was by a body that is none', async () => {
@@ -189,6 +193,60 @@ describe('a session', () => {
     })
     expect(await http.json('/v1/sessions/a')).toMatchObject({ closed: true, nextOffset: 1 })
     expect(await http.problem('/v1/close/b', { method: 'POST' })).toMatchObject({ code: 'NOT_FOUND' })
+  })
+})
+
+describe('a fork', () => {
+  const textsOf = async (http: HttpBroker, name: string): Promise<unknown[]> =>
+    (await http.json<{ records: { text: string }[] }>(`/v1/records/${name}`)).records.map(({ text }) => text)
+
+  it('shares the records up to some point, and goes on by itself', async () => {
+    const http = await HttpBroker.start()
+    for (const text of ['a', 'b', 'c']) await http.json('/v1/records/a', json('POST', { text }), 201)
+    const { cursor } = await http.json<{ cursor: string }>('/v1/records/a?limit=2')
+    const response = await http.fetch('/v1/fork/a', json('POST', { as: 'b/fork', at: { cursor } }))
+    expect([response.status, response.headers.get('location')]).toEqual([201, '/v1/sessions/b/fork'])
+    expect(await response.json()).toMatchObject({ name: 'b/fork', nextOffset: 2, forkedFrom: { name: 'a', offset: 2 } })
+    await http.json('/v1/records/b/fork', json('POST', { text: 'own' }), 201)
+    expect(await textsOf(http, 'b/fork')).toEqual(['a', 'b', 'own'])
+    expect(await textsOf(http, 'a')).toEqual(['a', 'b', 'c'])
+    await http.json('/v1/fork/a', json('POST', { as: 'end' }), 201)
+    expect(await textsOf(http, 'end')).toEqual(['a', 'b', 'c'])
+  })
+
+  it('is made once, and not of what is not there', async () => {
+    const http = await HttpBroker.start()
+    await append(http, 'a')
+    await append(http, 'other')
+    const fork = (body: object, from = 'a'): ReturnType<HttpBroker['problem']> =>
+      http.problem(`/v1/fork/${from}`, json('POST', body))
+    await http.json('/v1/fork/a', json('POST', { as: 'fork', at: { offset: 1 } }), 201)
+    await http.json('/v1/fork/a', json('POST', { as: 'fork', at: { offset: 1 } }), 200)
+    expect(await fork({ as: 'fork', at: { offset: 0 } })).toMatchObject({ status: 409, code: 'TOPIC_EXISTS' })
+    expect(await fork({ as: 'other' })).toMatchObject({ status: 409, code: 'TOPIC_EXISTS' })
+    expect(await fork({ as: 'new', at: { offset: 9 } })).toMatchObject({ status: 416, code: 'OFFSET_BEYOND_END' })
+    expect(await fork({ as: 'new', at: { offset: 0, checkpoint: null } })).toMatchObject({ code: 'BAD_REQUEST' })
+    expect(await fork({ as: 'new' }, 'none')).toMatchObject({ status: 404, code: 'NOT_FOUND' })
+    expect(await fork({ as: '../up' })).toMatchObject({ status: 400, code: 'BAD_NAME' })
+    expect((await http.fetch('/v1/sessions/new')).status).toBe(404)
+  })
+})
+
+describe('the life of a session', () => {
+  it('ends so long after it was last read or written, or at a time', async () => {
+    const http = await HttpBroker.start()
+    await http.json('/v1/sessions/a', put({ lingerMs: 'forever', ttlMs: 10_000 }), 201)
+    const atMs = http.test.clock.wallMs() + 30_000
+    await http.json('/v1/sessions/b', put({ lingerMs: 'forever', expiresAtMs: atMs }), 201)
+    expect(await http.json('/v1/sessions/b')).toMatchObject({ policy: { ttlMs: null, expiresAtMs: atMs } })
+    await http.test.clock.advance(9_000)
+    await http.json('/v1/records/a')
+    await http.test.clock.advance(9_000)
+    expect((await http.fetch('/v1/sessions/a')).status).toBe(200)
+    await http.json('/v1/sessions/a', json('PATCH', { ttlMs: null }))
+    await http.test.clock.advance(30_000)
+    expect((await http.fetch('/v1/sessions/b')).status).toBe(404)
+    expect(await http.json('/v1/sessions/a')).toMatchObject({ hold: 'kept' })
   })
 })
 

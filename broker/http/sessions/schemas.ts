@@ -284,6 +284,14 @@ export const STOP = object({ 'streamId?': NAME, 'reason?': { type: 'string', max
 export const TRIM = object({ 'before?': UINT, 'checkpoint?': NAME })
 export const TRIMMED = object({ firstOffset: UINT })
 
+export const FORK = object({
+  as: describedAs(NAME, 'Name of the fork.'),
+  'at?': object(
+    { 'cursor?': CURSOR, 'offset?': UINT, 'checkpoint?': nullable(NAME) },
+    { description: 'The first record that it does not share, by one of the three. Default: the end.' },
+  ),
+  'policy?': POLICY,
+})
 export const CLOSED = object({ epoch: UINT, nextOffset: UINT, cursor: CURSOR })
 export const BROKER = object({ server: TEXT, version: UINT, incarnation: TEXT, timeMs: UINT })
 

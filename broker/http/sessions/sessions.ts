@@ -1,7 +1,14 @@
 /** Sessions as such: what there is, what is known of one, and how one is made, kept and deleted. See HTTP.md, Sessions. */
 
 import { createHash } from 'node:crypto'
-import { formatCursor, LitetopicError, type PolicyInfo, type TopicInfo } from '../../../protocol/index.ts'
+import {
+  type FromInfo,
+  formatCursor,
+  isLitetopicError,
+  LitetopicError,
+  type PolicyInfo,
+  type TopicInfo,
+} from '../../../protocol/index.ts'
 import type { Caller } from '../caller.ts'
 import { isNotModified, mayChange } from '../etag.ts'
 import type { Face } from '../face.ts'
@@ -12,10 +19,12 @@ import { sendJson } from './json.ts'
 import { meantBy, queryOf, queryText } from './request.ts'
 import {
   CONDITIONS,
+  FORK,
   headersOf,
   MEANT,
   optional,
   PAGE,
+  PLACE_ERRORS,
   POLICY,
   PREFIX,
   parameters,
@@ -95,12 +104,37 @@ const REMOVE = {
   refusals: [412],
 } as const
 
+const FORK_SESSION = {
+  operationId: 'forkSession',
+  summary: 'Make a session that shares the records of this one up to some point',
+  tags: TAGS,
+  querystring: parameters(MEANT),
+  body: FORK,
+  response: {
+    201: { ...SHOWN, description: 'The fork.' },
+    200: { ...SHOWN, description: 'The fork was there, of the same session at the same place.' },
+  },
+  errors: [...PLACE_ERRORS, 'TOPIC_EXISTS'],
+} as const
+
+interface ForkBody {
+  readonly as: string
+  readonly at?: FromInfo
+  readonly policy?: PolicyInfo
+}
+
 export function sessionRoutes(app: App, face: Face): void {
   app.get('/v1/sessions', { schema: LIST }, (request, reply) => listSessions(face, request, reply))
   app.get('/v1/sessions/*', { schema: SHOW }, (request, reply) => show(face, request, reply))
   app.put('/v1/sessions/*', { schema: CREATE }, (request, reply) => change(face, request, reply, true))
   app.patch('/v1/sessions/*', { schema: CHANGE }, (request, reply) => change(face, request, reply, false))
   app.delete('/v1/sessions/*', { schema: REMOVE }, (request, reply) => remove(face, request, reply))
+  app.post('/v1/fork/*', { schema: FORK_SESSION }, async (request, reply) => {
+    const { as, at, policy } = request.body as ForkBody
+    const caller = face.caller(reply)
+    const { created } = await caller.fork(topicOf(request), { as, at, policy, ...meantBy(queryOf(request)) })
+    return sendShown(reply, await shownOf(face, caller, as), created)
+  })
 }
 
 async function listSessions(face: Face, request: Request, reply: Reply): Promise<object> {
@@ -128,15 +162,20 @@ async function change(face: Face, request: Request, reply: Reply, mayCreate: boo
   const policy = (request.body ?? {}) as PolicyInfo
   const { epoch } = meantBy(queryOf(request))
   const caller = face.caller(reply)
-  await checkCondition(face, caller, request, name)
-  const attached = await caller.attach(name, { create: mayCreate && epoch === undefined, epoch, policy })
-  if (!attached.created && Object.keys(policy).length > 0) await caller.policy(policy)
-  const shown = await shownOf(face, caller, name)
-  reply
-    .code(attached.created ? 201 : 200)
-    .header('etag', shown.tag)
-    .header('location', `/v1/sessions/${name}`)
-  return sendJson(reply, shown.json)
+  const judged = await checkCondition(face, caller, request, name)
+  const options = { create: mayCreate && epoch === undefined, epoch: epoch ?? judged?.epoch, policy }
+  // Somebody else may create it just now.
+  const mustCreate = judged === null && request.headers['if-none-match'] !== undefined
+  const { created } = await caller.attach(name, { ...options, mustCreate }).catch((error: unknown) => {
+    throw mustCreate && isLitetopicError(error, 'TOPIC_EXISTS') ? notAsAsked(name) : error
+  })
+  if (!created && Object.keys(policy).length > 0) await caller.policy(policy)
+  return sendShown(reply, await shownOf(face, caller, name), created)
+}
+
+function sendShown(reply: Reply, { info, json, tag }: Shown, created: boolean): Reply {
+  reply.code(created ? 201 : 200).headers({ etag: tag, location: `/v1/sessions/${info.name}` })
+  return sendJson(reply, json)
 }
 
 async function remove(face: Face, request: Request, reply: Reply): Promise<Reply> {
@@ -160,13 +199,16 @@ async function checkCondition(
   const { 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = headers
   if (ifMatch === undefined && ifNoneMatch === undefined) return null
   const shown = await shownOf(face, caller, name).catch((error: unknown) => {
-    if (error instanceof LitetopicError && error.code === 'NOT_FOUND') return null
+    if (isLitetopicError(error, 'NOT_FOUND')) return null
     throw error
   })
   if (mayChange(headers, shown?.tag ?? null)) return shown?.info ?? null
-  throw new StatusError(412, 'BAD_REQUEST', `topic ${name} is not as the condition of the request says`, {
-    topic: name,
-  })
+  throw notAsAsked(name)
+}
+
+function notAsAsked(name: string): StatusError {
+  const message = `topic ${name} is not as the condition of the request says`
+  return new StatusError(412, 'BAD_REQUEST', message, { topic: name })
 }
 
 async function shownOf(face: Face, caller: Caller, name: string): Promise<Shown> {
