@@ -169,3 +169,31 @@ function withResolvers(): { promise: Promise<void>; resolve: () => void } {
   })
   return { promise, resolve }
 }
+
+it('the sample of a function without a connection writes an answer through a run that is cut off', async () => {
+  const broker = await startBroker({ port: 0, dataDir: null })
+  onTestFinished(() => broker.close())
+  const base = `http://${broker.host}:${broker.port}`
+  const toBroker = (url: string, init: RequestInit): Promise<Response> =>
+    fetch(url.replace('http://127.0.0.1:7171', base), init)
+  const sample = sampleOf('Plain HTTP')
+  const asked: string[] = []
+  const runOnce = (runNumber: number, ...tokens: (string | Error)[]): Promise<void> => {
+    async function* llm(soFar: string): AsyncGenerator<string> {
+      asked.push(soFar)
+      for (const token of tokens) {
+        if (token instanceof Error) throw token
+        yield token
+      }
+    }
+    return run(sample, { fetch: toBroker, run: runNumber, llm })
+  }
+  await expect(runOnce(1, 'Hel', new Error('cut off'))).rejects.toThrow('cut off')
+  await runOnce(2, 'lo', ', world')
+  await runOnce(3, 'never')
+  expect(asked).toEqual(['', 'Hel'])
+  const text = await fetch(`${base}/v1/records/support/ticket-42?stream=reply-1`, { headers: { accept: 'text/plain' } })
+  expect(await text.text()).toBe('Hello, world')
+  const stream = await fetch(`${base}/v1/streams/support/ticket-42?stream=reply-1`)
+  expect(await stream.json()).toMatchObject({ state: 'done', live: false })
+})
