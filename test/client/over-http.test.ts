@@ -1,12 +1,13 @@
-/** What users do with sessions, again, where there is only HTTP: the suites of the real broker, with the other transport. */
+/** What users do with sessions, again, where there is only HTTP: the suites of the real broker, with the other transport. Some 20 s. */
 
-import { describe } from 'vitest'
+import { describe, vi } from 'vitest'
 import { useHttp } from './transport.ts'
 
 useHttp()
+// A request costs more than a message does, and some of these cut the line hundreds of times.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 })
 
 describe('over HTTP: flows', async () => void (await import('./flows.test.ts')))
-describe('over HTTP: forks', async () => void (await import('./fork.test.ts')))
 describe('over HTTP: endings', async () => void (await import('./endings.test.ts')))
 describe('over HTTP: fencing', async () => void (await import('./fencing.test.ts')))
 describe('over HTTP: stop', async () => void (await import('./stop.test.ts')))
