@@ -23,7 +23,7 @@ import { type Context, policyOf } from './context.ts'
 import { takeFence } from './fencing.ts'
 import { checkLease } from './leases.ts'
 import { endedError, exists, judgeCursor, missing, recreated } from './outcomes.ts'
-import { lingerInfo, saysLinger, storedPolicy } from './policy.ts'
+import { kept, lingerInfo, storedPolicy } from './policy.ts'
 import { findSlot } from './producers.ts'
 import type { Reclaimer } from './reclaim.ts'
 import { adoptStreams } from './streams.ts'
@@ -120,7 +120,7 @@ export class Attachments {
     const bounds = scopes.of(client, name)
     admitAttachment(bounds)
     admitTopic(bounds)
-    const policy = keep === true && !saysLinger(policies, name) ? { lingerMs: 'forever' as const, ...own } : own
+    const policy = keep === true ? kept(policies, name, own) : own
     if (firstBytes !== undefined) shard.log.reserve(firstBytes + CREATION_BYTES)
     return registry.add(shard.create(name, clock.wallMs(), policy, null, topicExtra(client, options)))
   }

@@ -23,7 +23,7 @@ import type { Client } from './client.ts'
 import { AppendItem, CallbackItem } from './committer.ts'
 import { allCommitted, type Context } from './context.ts'
 import { endedError, recreated } from './outcomes.ts'
-import { storedPolicy } from './policy.ts'
+import { kept, storedPolicy } from './policy.ts'
 import { positionOf } from './positions.ts'
 import type { Topic } from './topic.ts'
 
@@ -38,6 +38,8 @@ export interface ForkRequest {
   readonly epoch?: number
   /** Default: the policy that the topic itself was given. */
   readonly policy?: PolicyInfo
+  /** It lingers for ever, unless this policy, or the configuration for its prefix, says how long. Default false. */
+  readonly keep?: boolean
   /** Default: that of the topic. */
   readonly contentType?: string
   /** Records that the fork begins with, in one commit with its creation. Default: none. */
@@ -89,7 +91,7 @@ function create(
   request: ForkRequest,
   streams: Awaited<ReturnType<typeof streamsAt>>,
 ): Topic {
-  const { clock, registry, scopes, shard } = context
+  const { clock, policies, registry, scopes, shard } = context
   const { state } = topic
   if (topic.ended !== null) throw topic.ended
   if (at < state.firstOffset) throw endedError(topic, 'trimmed', shard.incarnation)
@@ -104,7 +106,8 @@ function create(
   const { principal } = client
   const contentType = request.contentType ?? state.extra?.contentType
   const extra = { ...(principal !== undefined && { principal }), ...(contentType !== undefined && { contentType }) }
-  const policy = request.policy === undefined ? state.policy : storedPolicy(request.policy)
+  const given = request.policy === undefined ? state.policy : storedPolicy(request.policy)
+  const policy = request.keep === true ? kept(policies, as, given) : given
   const facts = { createdMs: clock.wallMs(), policy, extra, streams, givenBytes: size }
   let made: Topic | undefined
   shard.together(FORK_BYTES + size, () => {

@@ -37,10 +37,11 @@ export function effectivePolicy(table: PolicyTable, name: string, own: TopicPoli
   }
 }
 
-/** Does the configuration say, for a prefix of the name, how long its topics linger? */
-export function saysLinger(table: PolicyTable, name: string): boolean {
+/** The same policy of a topic's own, but that it lingers for ever, unless it or the configuration for its prefix says how long. */
+export function kept(table: PolicyTable, name: string, own: TopicPolicy | null): TopicPolicy | null {
   const prefix = longestPrefix(table, name)
-  return prefix !== table.get('') && prefix?.lingerMs !== undefined
+  const saysLinger = prefix !== table.get('') && prefix?.lingerMs !== undefined
+  return saysLinger ? own : { lingerMs: 'forever', ...own }
 }
 
 /** A topic's own null lifts the bound of its prefix. */

@@ -4,6 +4,7 @@
  */
 
 import { asLitetopicError, invariant, LitetopicError } from '../../protocol/index.ts'
+import type { Link } from '../../storage/index.ts'
 import type { Attaching, AttachReply } from '../attach.ts'
 import type { Client, NoticeEvent, NoticeFacts, SharedBatches } from '../client.ts'
 import type { Operations } from '../operations.ts'
@@ -55,6 +56,7 @@ export interface PendingAppend {
 
 /** Made once: an error takes longer than a detach, and nearly always nobody is told. */
 const ENDED = new LitetopicError('CONNECTION_CLOSED', 'the request ended before its answer')
+const NO_LINKS: readonly Link[] = []
 
 export abstract class CallerLink implements Client, Attaching {
   /** Who it is, once access is configured. */
@@ -91,6 +93,11 @@ export abstract class CallerLink implements Client, Attaching {
   protected get operations(): Operations {
     this.used ??= this.owner.operations
     return this.used
+  }
+
+  /** What the attached topic is forked from, the nearest first: none for one that is no fork. */
+  get lineage(): readonly Link[] {
+    return this.attachment?.topic.state.extra?.fork?.links ?? NO_LINKS
   }
 
   /** The request has ended, or needs its topic no more: detaches, and rejects what waits. Idempotent. */

@@ -37,7 +37,7 @@ export function encodeBody(body: Buffer, form: Form): EncodedBody {
 }
 
 /** Text that a chunk boundary has cut through is kept as bytes, which readers of text get all the same. */
-function tagOf(body: Buffer, form: Form): DataTag {
+export function tagOf(body: Buffer, form: Form): DataTag {
   return form === 'text' && isUtf8(body, 0, body.length) ? 'text' : 'bytes'
 }
 

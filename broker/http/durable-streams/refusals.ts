@@ -1,6 +1,7 @@
 /** Where the Durable Streams protocol asks for another status than the table of problem.ts, or for facts in headers. */
 
-import type { LitetopicError } from '../../../protocol/index.ts'
+import { LitetopicError } from '../../../protocol/index.ts'
+import { StatusError } from '../problem.ts'
 
 export interface Refusal {
   /** Undefined for that of the table. */
@@ -28,4 +29,18 @@ export function refusalOf({ code, details }: LitetopicError): Refusal {
 function gap(expected: unknown, received: unknown): Refusal {
   const headers = { 'producer-expected-seq': String(expected), 'producer-received-seq': String(received) }
   return { status: undefined, headers }
+}
+
+/** The stream was deleted, and its data is kept for its forks. */
+export function deleted(name: string): LitetopicError {
+  return new LitetopicError('GONE', `${name} was deleted; its forks still have its data`, {
+    topic: name,
+    outcome: 'gone',
+  })
+}
+
+/** The same for who would create it anew, or fork it. */
+export function stillForked(name: string): LitetopicError {
+  const { code, message, details } = deleted(name)
+  return new StatusError(409, code, `${message}: choose another name`, details)
 }

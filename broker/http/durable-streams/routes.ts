@@ -1,5 +1,6 @@
 /** The routes of the Durable Streams protocol: a stream is a topic, and its URL is that of its name. See HTTP.md. */
 
+import { isLitetopicError } from '../../../protocol/index.ts'
 import { sendProblem } from '../answers.ts'
 import type { Face } from '../face.ts'
 import type { App, Reply, Request } from '../fastify.ts'
@@ -9,8 +10,8 @@ import { append } from './append.ts'
 import { create } from './create.ts'
 import { head, remove } from './metadata.ts'
 import { read } from './read.ts'
-import { refusalOf } from './refusals.ts'
-import { STREAM_PATH } from './stream-name.ts'
+import { deleted, refusalOf } from './refusals.ts'
+import { STREAM_PATH, streamOf } from './stream-name.ts'
 
 type Handler = (face: Face, request: Request, reply: Reply) => Promise<Reply>
 
@@ -47,7 +48,16 @@ export function streamRoutes(app: App, face: Face): void {
       url: `${STREAM_PATH}*`,
       exposeHeadRoute: false,
       schema: { hide: true },
-      handler: (request, reply) => handler(face, request, reply),
+      handler: (request, reply) => handler(face, request, reply).catch((error) => tell(face, error, request, reply)),
     })
   }
+}
+
+/** A stream that was deleted, and whose data its forks still have, is gone where another one would never have been. */
+async function tell(face: Face, error: unknown, request: Request, reply: Reply): Promise<never> {
+  if (isLitetopicError(error, 'NOT_FOUND')) {
+    const name = streamOf(request)
+    if (error.details.topic === name && (await face.caller(reply).isHidden(name))) throw deleted(name)
+  }
+  throw error
 }

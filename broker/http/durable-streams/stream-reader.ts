@@ -2,6 +2,7 @@
 
 import { Readable } from 'node:stream'
 import { type FromInfo, LIMITS, LitetopicError } from '../../../protocol/index.ts'
+import type { Link } from '../../../storage/index.ts'
 import { TOPIC_CONTENT_TYPE } from '../../content-type.ts'
 import type { Caller, Outlet } from '../caller.ts'
 import { isNotModified } from '../etag.ts'
@@ -68,18 +69,25 @@ export class StreamReader {
   readonly contentType: string
   readonly form: Form
   private readonly epoch: number
+  /** What it is forked from, the nearest first: offsets below those of a fork are its parent's. */
+  private readonly lineage: readonly Link[]
 
   private constructor(caller: Caller, epoch: number, contentType: string | undefined) {
     this.caller = caller
     this.epoch = epoch
+    this.lineage = caller.lineage
     this.contentType = contentType ?? TOPIC_CONTENT_TYPE
     this.form = formOf(this.contentType)
   }
 
   /** Holds the topic until the request ends, and resets its time to live. Rejects with NOT_FOUND or GONE. */
   static async open(face: Face, request: Request, reply: Reply, outlet?: Outlet): Promise<StreamReader> {
-    const caller = face.caller(reply, outlet)
-    const { epoch, contentType } = await caller.attach(streamOf(request), { create: false })
+    return StreamReader.of(face.caller(reply, outlet), streamOf(request))
+  }
+
+  /** The same for the topic of a name. */
+  static async of(caller: Caller, name: string): Promise<StreamReader> {
+    const { epoch, contentType } = await caller.attach(name, { create: false })
     return new StreamReader(caller, epoch, contentType)
   }
 
@@ -88,7 +96,7 @@ export class StreamReader {
     if (offset === undefined || offset === FROM_START) return { start: true }
     if (offset === FROM_NOW) return { live: true }
     const { next, epoch } = parseOffset(offset)
-    if (epoch === this.epoch || (next === 0 && epoch === 0)) return { offset: next }
+    if (epoch === this.epoch || (next === 0 && epoch === 0) || this.inherits(epoch, next)) return { offset: next }
     throw new LitetopicError('RECREATED', 'the offset is of another stream, which had this name before', {
       outcome: 'recreated',
       epoch: this.epoch,
@@ -119,7 +127,13 @@ export class StreamReader {
 
   /** The offset text of a record offset in this stream. */
   offset(next: number): string {
-    return formatOffset(next, this.epoch)
+    const inherited = this.lineage.findLast(([, upTo]) => next < upTo)
+    return formatOffset(next, inherited?.[0] ?? this.epoch)
+  }
+
+  /** Is it an offset of a stream that this one is forked from, at or before the fork? */
+  private inherits(epoch: number, next: number): boolean {
+    return this.lineage.some(([parent, upTo]) => parent === epoch && next <= upTo)
   }
 
   etag({ from, next, closed }: Page): string {

@@ -5,7 +5,7 @@ import { tempDir } from '../../broker/brokers.ts'
 import { killAll, type Running, runScript } from '../../cli/processes.ts'
 import { Random } from '../../random.ts'
 
-const ROUNDS = 4
+const ROUNDS = 3
 
 afterEach(killAll)
 
