@@ -5,13 +5,10 @@ import {
   asLitetopicError,
   type ErrorCode,
   type FromInfo,
-  isLitetopicError,
   LitetopicError,
   parseCursor,
 } from '../../../protocol/index.ts'
-import type { AttachReply } from '../../attach.ts'
 import { comeBack, randomDelayMs } from '../../come-back.ts'
-import { missing } from '../../outcomes.ts'
 import type { Caller } from '../caller.ts'
 import { eventText, retryText } from '../event-text.ts'
 import type { Face } from '../face.ts'
@@ -20,7 +17,7 @@ import { topicOf } from '../names.ts'
 import { problemOf } from '../problem.ts'
 import type { EventStream } from '../sse.ts'
 import { RecordEvents } from './record-events.ts'
-import { fromOf, lookingOf, type Query } from './request.ts'
+import { attachToLook, fromOf, type Query } from './request.ts'
 import { FLAGS, MEANT, PLACES, parameters, STREAM } from './schemas.ts'
 
 /** The id of a last event: who comes back with it is told to stay away, which is how EventSource ends. */
@@ -112,14 +109,15 @@ export function eventRoutes(app: App, face: Face): void {
 }
 
 async function readOut(visit: Visit): Promise<void> {
-  const { face, query, lastId, caller, stream } = visit
+  const { face, request, query, lastId, caller, stream } = visit
   const { stream: streamId, part } = query
   if (part !== undefined && streamId === undefined) {
     throw new LitetopicError('BAD_REQUEST', 'part is of a stream: say which')
   }
   const place = fromOf(query)
   if (lastId !== undefined) parseCursor(lastId)
-  const { epoch, cursor } = await attach(visit)
+  const known = { ...query, cursor: lastId ?? query.cursor }
+  const { epoch, cursor } = await attachToLook(caller, topicOf(request), known, { observe: query.observe })
   const from = lastId === undefined ? (place ?? (await openingOf(caller, streamId))) : { cursor: lastId }
   const { incarnation } = parseCursor(cursor)
   const raw = query.raw ?? false
@@ -131,17 +129,6 @@ async function readOut(visit: Visit): Promise<void> {
   begin(visit)
   events.begin(next, nextOffset)
   start()
-}
-
-/** Rejects with GONE for a reader who knows a topic that there was. */
-async function attach({ caller, request, query, lastId }: Visit): Promise<AttachReply> {
-  const name = topicOf(request)
-  try {
-    return await caller.attach(name, { ...lookingOf(query), observe: query.observe })
-  } catch (error) {
-    const wasThere = lastId !== undefined || query.cursor !== undefined
-    throw wasThere && isLitetopicError(error, 'NOT_FOUND') ? missing(name, true) : error
-  }
 }
 
 /** Where the records of a stream begin; the start, if nothing is known of it yet. */
