@@ -100,12 +100,12 @@ export class Scopes {
     }
   }
 
-  /** The scopes of a client's attachment to a topic, or to one of that name that is to be created. */
-  of(client: Client, topic: LimitedTopic | string): readonly Scope[] {
+  /** The scopes of a client's attachment to a topic, or to one of that name that is to be created; null is the broker itself. */
+  of(client: Client | null, topic: LimitedTopic | string): readonly Scope[] {
     const { connection, topic: perTopic, prefixes } = this.table
     if (connection === null && perTopic === null && prefixes.size === 0) return NONE
     const scopes: Scope[] = []
-    if (connection !== null) {
+    if (connection !== null && client !== null) {
       scopes.push(known(this.connections, client, () => new Scope('connection', '', connection, null, this.clock)))
     }
     if (perTopic !== null && typeof topic !== 'string') {

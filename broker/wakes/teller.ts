@@ -1,9 +1,11 @@
 /** Tells of wakes: calls a webhook, or writes into the wake topic. Of what it is told with nothing is ever logged. */
 
 import { asLitetopicError, LIMITS, LitetopicError } from '../../protocol/index.ts'
+import { admitRate, admitStored, forgetTurns } from '../admission.ts'
 import { CallbackItem } from '../committer.ts'
 import type { Context } from '../context.ts'
 import { appendMessage } from '../own-records.ts'
+import type { Topic } from '../topic.ts'
 import { type Outcome, post } from './post.ts'
 import type { Secrets } from './secrets.ts'
 import type { Targets } from './targets.ts'
@@ -100,8 +102,7 @@ export class Teller {
         }
         topic.run(() => {
           try {
-            if (topic.ended !== null) throw topic.ended
-            if (topic.state.closed) throw new LitetopicError('CLOSED', `its wake stream ${name} is closed`)
+            this.admit(topic, value.length)
             appendMessage(this.context, topic, { tag: 'json', value }, new CallbackItem(resolve, reject))
           } catch (error) {
             reject(error)
@@ -109,6 +110,26 @@ export class Teller {
         })
       })
     })
+  }
+
+  /** Whoever may claim and release could else write where he may not, or more than he may. */
+  private admit(topic: Topic, size: number): void {
+    const { clock, scopes } = this.context
+    const { ended, name, state } = topic
+    if (ended !== null) throw ended
+    if (state.closed) throw new LitetopicError('CLOSED', `its wake stream ${name} is closed`)
+    if (state.fenceHolder !== null) {
+      throw new LitetopicError('FENCED', `its wake stream ${name} is held by an exclusive session`)
+    }
+    const who = { scopes: scopes.of(null, topic) }
+    admitStored(who.scopes, size)
+    try {
+      admitRate(who, 1, size, clock.monotonicMs())
+    } catch (error) {
+      // It comes back when it is due, not when it is its turn.
+      forgetTurns(who)
+      throw error
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 /** Durable Streams subscriptions: how they are configured, and wakes that workers claim. */
 
 import { describe, expect, test } from 'vitest'
-import { LIMITS } from '../../protocol/index.ts'
+import { LIMITS, UP } from '../../protocol/index.ts'
 import { eventually } from '../broker/virtual-clock.ts'
 import { Rig, type StreamBody } from './webhooks.ts'
 
@@ -270,6 +270,25 @@ describe('a wake that is pulled', () => {
     await rig.clock.advance(LIMITS.wakeRetryMinMs * 1.2)
     await eventually(async () => (await rig.wakes()).length === 1)
     expect((await rig.get('p')).status).toBe('active')
+  })
+
+  test('is not written where an exclusive session writes, nor beyond the limits of the wake stream', async () => {
+    const rig = await Rig.start({ policies: { wake: { limits: { recordsPerSecond: 1 } } } })
+    await rig.pull('p')
+    const holder = await rig.http.test.peer()
+    await holder.attach('wake/pool', { producer: 'holder', exclusive: true })
+    await rig.append('events/a')
+    await eventually(async () => (await rig.get('p')).status === 'failed')
+    expect(await rig.wakes()).toEqual([])
+    await holder.ask(UP.detach, 0)
+    await rig.clock.advance(LIMITS.wakeRetryMinMs * 1.2)
+    await eventually(async () => (await rig.get('p')).status === 'active')
+    const claimed = await claim(rig)
+    await rig.send('POST', 'p/release', report(claimed), claimed.token)
+    await eventually(async () => (await rig.get('p')).status === 'failed')
+    expect(await rig.wakes()).toHaveLength(1)
+    await rig.clock.advance(LIMITS.wakeRetryMinMs * 1.2)
+    await eventually(async () => (await rig.wakes()).length === 2)
   })
 
   test('never tells of the wake stream itself', async () => {
