@@ -19,6 +19,8 @@ import { retain } from './trim.ts'
 
 /** A topic that should leave memory and is still at work is looked at again after this. */
 const AT_WORK_MS = 1000
+/** One that cannot be read for a reason that stays. */
+const UNREADABLE_MS = 60_000
 
 export class Reclaimer {
   private readonly context: Context
@@ -66,8 +68,9 @@ export class Reclaimer {
     topic.appendedMs = now - Math.max(this.context.steadyWallMs() - state.lastAppendMs, 0)
     const policy = policyOf(this.context, topic)
     const { lingerMs } = policy
-    const usedMs = now + (state.extra?.usedMs ?? 0) - this.context.steadyWallMs()
-    topic.life = endsByItself(policy) ? new Life(policy, usedMs) : null
+    // Its life does not end before what was stored as its time, however the wall clock was set since it was appended to.
+    const usedMs = Math.max(state.extra?.usedMs ?? 0, state.dueMs - policy.ttlMs)
+    topic.life = endsByItself(policy) ? new Life(policy, now + usedMs - this.context.steadyWallMs()) : null
     const stored = state.dueMs === 0 ? lingerMs : state.dueMs - this.context.steadyWallMs()
     const isOlder = shard.createdIn(state) < this.firstCommit
     // With a linger that never ends, what is stored is the end of its life.
@@ -104,11 +107,14 @@ export class Reclaimer {
     topic.lastUsedMs = now
     orphanStreams(this.context, attachment)
     if (topic.end !== null) return
-    if (topic.holders === 0 && topic.lingerUntilMs === Number.POSITIVE_INFINITY) {
-      topic.lingerUntilMs = now + policyOf(this.context, topic).lingerMs
-      this.setStoredDue(topic)
-    }
     this.look(topic)
+  }
+
+  /** The last attachment that held the topic has ended. */
+  private beginLinger(topic: Topic, now: number): void {
+    if (topic.holders > 0 || topic.lingerUntilMs !== Number.POSITIVE_INFINITY) return
+    topic.lingerUntilMs = now + policyOf(this.context, topic).lingerMs
+    this.setStoredDue(topic)
   }
 
   /** The topic is read: its time to live, if it has one, begins anew. Its state must be there. */
@@ -187,6 +193,8 @@ export class Reclaimer {
       return
     }
     const now = this.context.clock.monotonicMs()
+    // Its last attachment may have ended while it could not be read.
+    this.beginLinger(topic, now)
     loseStreams(this.context, topic, now)
     if (this.isOver(topic, now)) {
       this.reclaim(topic)
@@ -221,8 +229,10 @@ export class Reclaimer {
     const { registry, report } = this.context
     if (this.stopped) return
     registry.whenFound(topic.name, (error) => {
-      if (error !== null) report(error)
-      else if (registry.holds(topic)) then()
+      if (error !== null) {
+        report(error)
+        this.wakeAt(topic, this.context.clock.monotonicMs() + (error.retry ? AT_WORK_MS : UNREADABLE_MS))
+      } else if (registry.holds(topic)) then()
     })
   }
 

@@ -194,10 +194,12 @@ export class Peer {
   private detach([, request, handle]: Up<typeof UP.detach>): void {
     // The client may use their numbers again from here on, also while the topic is being read.
     this.handles.endSubscriptions(handle)
-    this.handles.with(handle, request, (attachment) => {
+    const leave = (attachment: Attachment): void => {
       this.handles.remove(handle)
       this.answer(request, this.operations.leave(attachment))
-    })
+    }
+    // Also of a topic that cannot be read now: the client counts the handle as free.
+    this.handles.with(handle, request, leave, () => this.handles.letGo(handle))
   }
 
   private subscribe(frame: Up<typeof UP.subscribe>): void {

@@ -137,6 +137,14 @@ export class Handles {
     this.byNumber.delete(handle)
   }
 
+  /** Frees the handle and detaches what it stands for, without a look at its topic. */
+  letGo(handle: number): void {
+    const found = this.byNumber.get(handle)
+    const attachment = found instanceof Queue ? found.attachment : found
+    this.remove(handle)
+    if (attachment) this.operations.detach(attachment)
+  }
+
   /** Puts another, or nothing, in the place of what the handle stands for, if it still does. */
   replace(handle: number, before: Attachment | Queue, now: Attachment | null): void {
     if (this.byNumber.get(handle) !== before) return

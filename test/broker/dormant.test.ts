@@ -214,4 +214,18 @@ describe('a topic that is attached and not used', () => {
     await peer.ask(UP.detach, 0)
     expect((await peer.ask(UP.describe, 'a')).reclaimAtMs).toBeLessThan(Number.MAX_SAFE_INTEGER)
   })
+
+  test('is left by a detach also while it cannot be read: the handle is free, and the linger begins later', async () => {
+    const store = await HeldStore.open()
+    const broker = await TestBroker.start({ store, lingerMs: 5000 })
+    const peer = await dormantTopic(broker)
+    store.unreadable = true
+    expect(await codeOf(peer.ask(UP.detach, 0))).toBe('STORE_UNAVAILABLE')
+    expect(broker.broker.stats().attachments).toBe(0)
+    await broker.clock.advance(10_000)
+    store.unreadable = false
+    expect(await peer.attach('b')).toMatchObject({ created: true })
+    await broker.pass(() => broker.broker.stats().reclaimed === 1, 10)
+    expect(await codeOf(peer.ask(UP.describe, 'a'))).toBe('NOT_FOUND')
+  })
 })

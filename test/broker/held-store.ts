@@ -18,6 +18,8 @@ export class HeldStore implements Store {
   readonly table: Table
   /** Reads that wait now. */
   waiting = 0
+  /** Reads of the table fail. */
+  unreadable = false
   /** Writes of the table so far. */
   writes = 0
   private readonly inner: Store
@@ -109,6 +111,7 @@ export class HeldStore implements Store {
   }
 
   private async held<T>(read: () => Promise<T>): Promise<T> {
+    if (this.unreadable) throw new LitetopicError('STORE_UNAVAILABLE', 'the disk cannot be read')
     if (this.gate !== null) {
       this.waiting++
       await this.gate

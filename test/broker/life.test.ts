@@ -122,6 +122,20 @@ describe('a time to live', () => {
     expect([anew.created, anew.nextOffset, anew.epoch > epoch]).toEqual([true, 0, true])
   })
 
+  test.each([HOUR_MS, -HOUR_MS])('is no shorter when the wall clock is set by %i ms meanwhile', async (byMs) => {
+    const broker = await TestBroker.start()
+    await create(broker, { ttlMs: TTL_MS })
+    broker.clock.setWall(byMs)
+    const peer = await broker.peer()
+    await peer.attach('a', { producer: 'p' })
+    await peer.append({ sequence: 1 }, message('two'))
+    await broker.drop(peer)
+    const before = broker.clock.monotonicMs()
+    await broker.dormant()
+    await broker.clock.advance(before + TTL_MS - 1000 - broker.clock.monotonicMs())
+    expect(await exists(broker)).toBe(true)
+  })
+
   test('goes by the linger too, if that ends before', async () => {
     const broker = await TestBroker.start()
     await create(broker, { ttlMs: TTL_MS, lingerMs: MINUTE_MS })

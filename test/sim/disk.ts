@@ -7,6 +7,7 @@
 import { LitetopicError } from '../../protocol/index.ts'
 import type { Journal, Store, Table, TableChange } from '../../storage/index.ts'
 import { SortedMap } from '../../storage/memory/sorted-map.ts'
+import type { TableRange } from '../../storage/store.ts'
 import type { Random } from './random.ts'
 import type { Process, World } from './world.ts'
 
@@ -208,17 +209,13 @@ class SimStore implements Store {
         return this.write('table', copies.length, (parts) => disk.change(copies.slice(0, parts)))
       },
       clear: async (ranges, limit) => {
-        const found = (parts = limit) => {
-          const keys = ranges.flatMap((range) => disk.table.range(range, false, limit))
-          return keys.slice(0, Math.min(parts, limit))
-        }
-        let cleared = 0
-        await this.write('table', found().length, (parts) => {
-          const keys = found(parts)
-          cleared = keys.length
-          disk.change(keys.map(({ key }) => ({ key, value: null })))
-        })
-        return cleared
+        const found = (range: TableRange, most: number) => disk.table.range(range, false, most)
+        const keys = (most = limit) => ranges.flatMap((range) => found(range, limit)).slice(0, Math.min(most, limit))
+        await this.write('table', keys().length, (parts) =>
+          disk.change(keys(parts).map(({ key }) => ({ key, value: null }))),
+        )
+        const left = ranges.findIndex((range) => found(range, 1).length > 0)
+        return left < 0 ? ranges.length : left
       },
     }
   }

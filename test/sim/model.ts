@@ -32,6 +32,7 @@ export class EpochModel {
   readonly name: string
   readonly epoch: number
   readonly lingerMs: number
+  readonly ttlMs: number
   /** The text of each record, as far as anybody has seen it or been told. */
   readonly log: (string | undefined)[] = []
   readonly sent = new Map<string, Sent[]>()
@@ -46,16 +47,22 @@ export class EpochModel {
   /** The furthest that anybody asked to trim. */
   trimAsked = 0
   deleteAsked = false
+  closeAsked = false
+  /** The end of the log, once anybody was told that there is no more; -1 before. */
+  closedAt = -1
   /** The latest time at which somebody certainly held it. */
   heldMs = 0
+  /** The latest time at which it was certainly read or appended to. */
+  usedMs = 0
   goneMs: number | null = null
   private readonly world: World
 
-  constructor(world: World, name: string, epoch: number, lingerMs: number) {
+  constructor(world: World, name: string, epoch: number, lingerMs: number, ttlMs: number) {
     this.world = world
     this.name = name
     this.epoch = epoch
     this.lingerMs = lingerMs
+    this.ttlMs = ttlMs
   }
 
   get label(): string {
@@ -71,6 +78,7 @@ export class EpochModel {
       return
     }
     this.log[offset] = text
+    this.checkClosed()
     const why = this.invented(text)
     if (why !== null) this.world.violated(`${who}: ${this.label} has ${text} at ${offset}: ${why}`)
   }
@@ -85,8 +93,9 @@ export class EpochModel {
   gone(who: string): void {
     const { nowMs } = this.world
     this.goneMs ??= nowMs
-    if (this.deleteAsked || nowMs >= this.heldMs + this.lingerMs) return
-    const left = this.heldMs + this.lingerMs - nowMs
+    const until = Math.min(this.heldMs + this.lingerMs, this.lifeUntil)
+    if (this.deleteAsked || nowMs >= until) return
+    const left = until - nowMs
     this.world.violated(`${who}: ${this.label} is gone, ${left.toFixed(0)} ms before its time`)
   }
 
@@ -96,6 +105,31 @@ export class EpochModel {
       this.world.violated(`${who}: ${this.label} answers, and was gone at ${this.goneMs.toFixed(3)}`)
     }
     this.heldMs = Math.max(this.heldMs, sinceMs)
+  }
+
+  used(sinceMs: number): void {
+    this.usedMs = Math.max(this.usedMs, sinceMs)
+  }
+
+  /** Somebody was told that the log ends there for good. */
+  closed(at: number, who: string): void {
+    if (!this.closeAsked) this.world.violated(`${who}: ${this.label} is closed, and nobody closed it`)
+    if (this.closedAt >= 0 && at !== this.closedAt) {
+      this.world.violated(`${who}: ${this.label} is closed at ${at}, and was at ${this.closedAt} before`)
+    }
+    this.closedAt = at
+    this.checkClosed()
+  }
+
+  /** When its life may end. Where the wall clock was set, a broker that starts cannot know better. */
+  private get lifeUntil(): number {
+    if (this.ttlMs === Number.POSITIVE_INFINITY) return this.ttlMs
+    return this.world.wallWasSet ? 0 : this.usedMs + this.ttlMs
+  }
+
+  private checkClosed(): void {
+    if (this.closedAt < 0 || this.log.length <= this.closedAt) return
+    this.world.violated(`${this.label} has ${this.log.length} records, and was closed at ${this.closedAt}`)
   }
 
   later(what: string, check: Deferred['check']): void {
@@ -119,11 +153,13 @@ export class Model {
   readonly epochs = new Map<number, EpochModel>()
   private readonly world: World
   private readonly lingers: ReadonlyMap<string, number>
+  private readonly ttls: ReadonlyMap<string, number>
   private numbers = 0
 
-  /** The linger of each topic by its name; Infinity for ever. */
-  constructor(world: World, lingers: ReadonlyMap<string, number>) {
+  /** The linger of each topic by its name, Infinity for ever; and its time to live, if it has one. */
+  constructor(world: World, lingers: ReadonlyMap<string, number>, ttls: ReadonlyMap<string, number>) {
     this.world = world
+    this.ttls = ttls
     this.lingers = lingers
   }
 
@@ -135,7 +171,8 @@ export class Model {
   epoch(name: string, epoch: number): EpochModel {
     let found = this.epochs.get(epoch)
     if (found === undefined) {
-      found = new EpochModel(this.world, name, epoch, this.lingers.get(name) as number)
+      const ttlMs = this.ttls.get(name) ?? Number.POSITIVE_INFINITY
+      found = new EpochModel(this.world, name, epoch, this.lingers.get(name) as number, ttlMs)
       this.epochs.set(epoch, found)
     }
     if (found.name !== name) this.world.violated(`epoch ${epoch} is of ${found.name} and of ${name}`)

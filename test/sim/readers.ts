@@ -143,6 +143,10 @@ export class SimReader {
     switch (code) {
       case 'CONNECTION_CLOSED':
         return
+      case '':
+        // There is no more, for ever.
+        epoch.closed(this.next < 0 ? parseCursor(this.reader.cursor ?? '').next : this.next, this.label)
+        return
       case 'GONE':
       case 'RECREATED':
         if (code === 'RECREATED' && expected.recreated) return

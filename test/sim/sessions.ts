@@ -1,6 +1,7 @@
 /** A session of an agent: each verb, told to the model before it is called, and what the broker answers compared with it. */
 
 import type { Session, Stored, StreamWriter } from '../../client/index.ts'
+import { parseCursor } from '../../protocol/index.ts'
 import { contextValues, partsOf } from './folds.ts'
 import { checkpointText, contextText, type EpochModel, messageText, type Sent, streamText, tokenText } from './model.ts'
 import type { Random } from './random.ts'
@@ -105,11 +106,13 @@ export class SimSession {
   contextAsOf(): void {
     const { epoch } = this
     const asOf = this.random.int(0, epoch.log.length)
+    const sinceMs = this.system.world.nowMs
     this.call(
       `context as of ${asOf}`,
       () => this.session.context.entries({ asOf }),
       READ_ERRORS,
       (entries) => {
+        epoch.used(sinceMs)
         // What a later version has replaced goes with what is trimmed.
         if (epoch.trimAsked > asOf) return
         const found = JSON.stringify([...entries])
@@ -125,10 +128,12 @@ export class SimSession {
     const { epoch } = this
     const cursor = this.random.chance(0.4) ? this.session.cursor : null
     const make = () => this.session.resume(cursor === null ? {} : { cursor })
+    const sinceMs = this.system.world.nowMs
     // Of a checkpoint that is trimmed while it is read.
     const allowed = [...READ_ERRORS, 'CHECKPOINT_UNKNOWN', 'TRIMMED']
     this.call('resume', make, allowed, (resumed) => {
       const { outcome, nextOffset, checkpoint } = resumed
+      epoch.used(sinceMs)
       if (outcome === 'trimmed') {
         this.check(epoch.trimAsked > 0, () => 'resume says trimmed, and nobody trimmed')
         return
@@ -174,6 +179,26 @@ export class SimSession {
         epoch.gone(this.label)
         this.over = true
       },
+    )
+  }
+
+  /** Perhaps with the last records. Streams that are open end as stopped. */
+  closeTopic(): void {
+    const { epoch } = this
+    epoch.closeAsked = true
+    epoch.stopped.add('*')
+    const records = Array.from({ length: this.random.int(0, 3) }, () => this.value())
+    const append = this.system.model.number()
+    const sent = records.map((value) => this.send(messageText(value), { append }))
+    this.store(
+      `close the topic with ${records.length}`,
+      sent,
+      async () => {
+        const { offset, cursor } = await this.session.closeTopic({ records })
+        epoch.closed(parseCursor(cursor).next, this.label)
+        return { offset, cursor }
+      },
+      'first',
     )
   }
 
@@ -308,7 +333,7 @@ export class SimSession {
     this.agent.call(
       `${this.label} close`,
       () => this.session.close(),
-      OPEN_ERRORS,
+      [...OPEN_ERRORS, 'CLOSED'],
       () => {},
     )
   }
@@ -379,18 +404,20 @@ export class SimSession {
 
   /** Calls what stores the records, whose place the answer tells. */
   private store(what: string, sent: readonly Sent[], make: () => Promise<Stored>, which: 'first' | 'last'): void {
+    const sinceMs = this.system.world.nowMs
     this.call(
       what,
       make,
       ['BUFFER_FULL', 'FENCED'],
       ({ offset }) => {
+        if (sent.length > 0) this.epoch.used(sinceMs)
         const first = which === 'first' ? offset : offset - sent.length + 1
         for (const [i, { text }] of sent.entries()) this.epoch.know(first + i, text, this.label)
         this.stored(sent)
       },
       (code) => {
         // What ends the session does not say whether it was stored.
-        for (const record of sent) if (code === 'BUFFER_FULL') record.state = 'refused'
+        for (const record of sent) if (code === 'BUFFER_FULL' || code === 'CLOSED') record.state = 'refused'
       },
     )
   }
@@ -411,7 +438,9 @@ export class SimSession {
       if (!this.observes) this.epoch.held(sinceMs, this.label)
       done(value)
     }
-    this.agent.call(`${this.label} ${what}`, make, allowed, answered, (code) => {
+    // One that is closed meanwhile may refuse it.
+    const mayBe = (): readonly string[] => (this.epoch.closeAsked ? [...allowed, 'CLOSED'] : allowed)
+    this.agent.call(`${this.label} ${what}`, make, mayBe, answered, (code) => {
       refused(code)
       if (code !== 'GONE' && code !== 'RECREATED') return
       this.over = true

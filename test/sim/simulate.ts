@@ -8,7 +8,7 @@ import type { EpochModel } from './model.ts'
 import { textOf } from './model.ts'
 import { SimReader } from './readers.ts'
 import { SimSession } from './sessions.ts'
-import { Agent, LINGERS, makeSystem, type System } from './system.ts'
+import { Agent, LINGERS, makeSystem, type System, TTLS } from './system.ts'
 import { indexOf } from './table.ts'
 import { Workload } from './workload.ts'
 import { Violation, World } from './world.ts'
@@ -119,7 +119,9 @@ async function auditTopic(system: System, agent: Agent, name: string): Promise<A
   const session = await agent.client.session(name, { observe: true })
   const epoch = model.epoch(name, session.epoch)
   for (const older of model.alive(name)) if (older.epoch < epoch.epoch) older.gone('the audit')
-  const { firstOffset, nextOffset } = await session.describe()
+  const { firstOffset, nextOffset, closed = false } = await session.describe()
+  if (closed) epoch.closed(nextOffset, 'the audit')
+  world.check(closed || epoch.closedAt < 0, () => `${epoch.label} is open, and was closed at ${epoch.closedAt}`)
   let next = firstOffset
   if (next < nextOffset) {
     for await (const record of session.records({ raw: true })) {
@@ -152,7 +154,8 @@ async function reclaim({ world, host, waiting }: System): Promise<void> {
   await world.pass(LINGER_MS)
   const left = indexOf(host.disk.table)
   for (const [name] of left.heads) {
-    world.check(LINGERS.get(name) === Number.POSITIVE_INFINITY, () => `${name} is there still`)
+    const isKept = LINGERS.get(name) === Number.POSITIVE_INFINITY && !TTLS.has(name)
+    world.check(isKept, () => `${name} is there still`)
   }
   for (const { index, epoch, key } of left.keys) {
     world.check([...left.heads.values()].includes(epoch), () => `a key of ${index} is left of epoch ${epoch}: ${key}`)

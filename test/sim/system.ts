@@ -15,7 +15,11 @@ export const LINGERS: ReadonlyMap<string, number> = new Map([
   ['short/now', 0],
   ['short/soon', 800],
   ['long/minute', 60_000],
+  ['life/half', Number.POSITIVE_INFINITY],
 ])
+
+/** Those that go so long after they were used, attached or not. */
+export const TTLS: ReadonlyMap<string, number> = new Map([['life/half', 30_000]])
 
 /** A broker that could not start is started again after so many ms. */
 const RETRY_MS = 5000
@@ -63,7 +67,9 @@ export class BrokerHost {
       store: async () => disk.open(process),
       transport: network.transport(process),
       clock: process.brokerClock,
-      policies: Object.fromEntries([...LINGERS].map(([name, ms]) => [name, { lingerMs: lingerOption(ms) }])),
+      policies: Object.fromEntries(
+        [...LINGERS].map(([name, ms]) => [name, { lingerMs: lingerOption(ms), ttlMs: TTLS.get(name) }]),
+      ),
       log: (line) => process.alive && this.logged(line),
     }).then(
       (broker) => {
@@ -144,7 +150,7 @@ export class Agent {
   call<T>(
     what: string,
     make: () => Promise<T>,
-    allowed: readonly string[],
+    allowed: readonly string[] | (() => readonly string[]),
     done: (value: T) => void,
     refused: (code: string) => void = () => {},
   ): void {
@@ -161,7 +167,8 @@ export class Agent {
     const fail = (error: unknown): void => {
       const code = error instanceof LitetopicError ? error.code : ''
       if (!settle(code === '' ? String(error) : code)) return
-      if (!ENDINGS.includes(code) && !allowed.includes(code)) {
+      const expected = typeof allowed === 'function' ? allowed() : allowed
+      if (!ENDINGS.includes(code) && !expected.includes(code)) {
         world.violated(`${label} fails with ${error instanceof Error ? error.stack : error}`)
       }
       refused(code)
@@ -185,5 +192,5 @@ export interface System {
 }
 
 export function makeSystem(world: World): System {
-  return { world, host: new BrokerHost(world), model: new Model(world, LINGERS), waiting: new Set() }
+  return { world, host: new BrokerHost(world), model: new Model(world, LINGERS, TTLS), waiting: new Set() }
 }

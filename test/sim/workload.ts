@@ -104,6 +104,7 @@ export class Workload {
       [3, 'stop', verb((session) => session.stop())],
       [1, 'trim', verb((session) => session.trim())],
       [0.6, 'delete', verb((session) => session.deleteTopic())],
+      [0.3, 'closeTopic', verb((session) => session.closeTopic())],
       [3, 'mixture', verb((session) => this.mixture(session))],
     ]
   }
@@ -190,6 +191,7 @@ export class Workload {
         const epoch = model.epoch(name, session.epoch)
         for (const older of model.alive(name)) if (older.epoch < epoch.epoch) older.gone(`agent of ${epoch.label}`)
         if (!observe) epoch.held(sinceMs, `session of ${epoch.label}`)
+        if (session.created) epoch.used(sinceMs)
         const opened = new SimSession(this.system, agent, session, epoch, random)
         opened.observes = observe
         epoch.sessions.set(opened.id, { asked, opened: model.number(), exclusive })
@@ -263,6 +265,7 @@ export class Workload {
     const { world } = this.system
     world.wallOffsetMs += Math.round(this.random.between(-600_000, 600_000))
     world.mostWallOffsetMs = Math.max(world.mostWallOffsetMs, world.wallOffsetMs)
+    world.wallWasSet = true
     world.note(`wall clock off by ${world.wallOffsetMs}`)
   }
 

@@ -28,6 +28,7 @@ export class World {
   /** How far the wall clock has been set off. */
   wallOffsetMs = 0
   mostWallOffsetMs = 0
+  wallWasSet = false
   events = 0
   step = 0
   private readonly queue: Event[] = []
