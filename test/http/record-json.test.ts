@@ -183,6 +183,7 @@ describe('bodies that are refused', () => {
     ['a name with a control character', { kind: 'checkpoint', name: 'a\u0001' }, 'BAD_NAME'],
     ['an empty id', { text: 'a', id: '' }, 'BAD_NAME'],
     ['an id that is no string', { text: 'a', id: 5 }, 'BAD_REQUEST'],
+    ['an id that is not that of the first', { text: 'a', id: 'x' }, 'BAD_REQUEST'],
   ]
   for (const [what, record, code] of bad) {
     it(`${what}, with its place`, () => {
@@ -205,9 +206,14 @@ describe('bodies that are refused', () => {
   })
 
   it('bytes that are no records', () => {
-    expect(codeOf(() => recordsOfBytes(new Uint8Array([9, 1])))[0]).toBe('BAD_FRAME')
-    expect(codeOf(() => recordsOfBytes(new Uint8Array(0)))[0]).toBe('BAD_REQUEST')
+    expect(codeOf(() => recordsOfBytes(new Uint8Array([9, 1]), false))[0]).toBe('BAD_FRAME')
+    expect(codeOf(() => recordsOfBytes(new Uint8Array(0), false))[0]).toBe('BAD_REQUEST')
     const two = recordsOfJson([{ text: 'a' }, { text: 'b' }])
-    expect(recordsOfBytes(two.bytes).count).toBe(2)
+    expect(recordsOfBytes(two.bytes, false).count).toBe(2)
+    const json = recordsOfMessage({ tag: 'json', value: '{' }, {})
+    expect(codeOf(() => recordsOfBytes(json.bytes, false))[0]).toBe('BAD_VALUE')
+    const end = recordsOfEnd({ streamId: 's', state: 'done' })
+    expect(codeOf(() => recordsOfBytes(end.bytes, false))[0]).toBe('BAD_REQUEST')
+    expect(recordsOfBytes(end.bytes, true).count).toBe(1)
   })
 })

@@ -1,5 +1,7 @@
 /** Appending by plain HTTP: every kind of body, once however often it is sent, and nothing at all of what is wrong. */
 
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { ByteWriter, writeMessage } from '../../protocol/index.ts'
 import { HttpBroker, problemOf } from './http.ts'
@@ -164,6 +166,23 @@ describe('what is sent again', () => {
   })
 })
 
+describe('a body that is cut off in the middle', () => {
+  it('leaves the topic as it was, and none where there was none', async () => {
+    const http = await HttpBroker.start()
+    await http.json('/v1/records/a', json({ text: 'a' }), 201)
+    for (const name of ['a', 'new']) {
+      const socket = connect(http.test.broker.port, http.test.broker.host)
+      await once(socket, 'connect')
+      const head = ['Host: x', 'Content-Type: application/x-ndjson', 'Content-Length: 1000', '', '{"text":"b"}\n']
+      socket.end(`POST /v1/records/${name} HTTP/1.1\r\n${head.join('\r\n')}`)
+      socket.resume()
+      await once(socket, 'close')
+    }
+    expect(await recordsOf(http)).toMatchObject([{ text: 'a' }])
+    expect(await http.json('/v1/sessions')).toMatchObject({ sessions: [{ name: 'a' }] })
+  })
+})
+
 describe('bad input', () => {
   it('is refused with its status and a problem, and leaves the topic as it was', async () => {
     const http = await HttpBroker.start()
@@ -188,6 +207,7 @@ describe('bad input', () => {
       ['/v1/records/a', post('{"a":', 'application/x+json'), 400, 'BAD_VALUE'],
       ['/v1/records/a', post('a', 'text/plain; charset=latin1'), 415, 'BAD_REQUEST'],
       ['/v1/records/a', latin, 400, 'BAD_VALUE'],
+      ['/v1/records/a', post('a', 'text/plain', { 'content-encoding': 'gzip' }), 415, 'BAD_REQUEST'],
       ['/v1/records/a', post(new Uint8Array([9, 9]), binary), 400, 'BAD_FRAME'],
       ['/v1/records/a', post(big, 'text/plain'), 413, 'LIMIT_EXCEEDED'],
       ['/v1/records/a', post(big.repeat(5), 'text/plain'), 413, 'LIMIT_EXCEEDED'],
@@ -242,6 +262,8 @@ describe('bad input', () => {
       ['/v1/records/new', post(new Uint8Array([0xe9]), 'text/plain')],
       ['/v1/records/new', post('x'.repeat(300_000), 'text/plain')],
       ['/v1/records/new?create=false', json({ text: 'a' })],
+      ['/v1/records/new?fence=0', json({ text: 'a' })],
+      ['/v1/records/new', json([{ text: 'a' }, { text: 'b', id: 'x' }])],
       ['/v1/records/new', json({ text: 'a' }, numbered(0, 3))],
       ['/v1/context/new?entry=', post('a', 'text/plain')],
       ['/v1/streams/new', json({ streamId: 's', leaseMs: 1 }, numbered(0, 0))],

@@ -26,10 +26,10 @@ const APPEND = {
 export function appendRoutes(app: App, face: Face): void {
   app.post('/v1/records/*', { schema: APPEND }, (request, reply) => {
     const query = queryOf(request)
-    return appendRecords(face, request, reply, recordsOfBody(request, query), {
-      fence: query.fence,
-      close: query.close,
-    })
+    const { fence, close } = query
+    // Who has a fence knows the topic.
+    const create = fence === undefined ? undefined : false
+    return appendRecords(face, request, reply, recordsOfBody(request, query), { fence, close, create })
   })
 }
 
@@ -100,7 +100,7 @@ async function appendAndClose(
 }
 
 /** Throws BAD_REQUEST, BAD_VALUE, BAD_NAME, BAD_FRAME or LIMIT_EXCEEDED. */
-function recordsOfBody(request: Request, { id, trace }: Query): Records {
+function recordsOfBody(request: Request, { id, trace, fence }: Query): Records {
   const type = mediaTypeOf(request)
   if (type !== JSON_TYPE && type !== LINES_TYPE && type !== RECORDS_TYPE) {
     const data = dataOfBody(request)
@@ -111,6 +111,6 @@ function recordsOfBody(request: Request, { id, trace }: Query): Records {
     throw new LitetopicError('BAD_REQUEST', 'id and trace stand in the records themselves')
   }
   const bytes = bytesOf(request)
-  if (type === RECORDS_TYPE) return recordsOfBytes(bytes)
+  if (type === RECORDS_TYPE) return recordsOfBytes(bytes, fence !== undefined)
   return recordsOfJson(type === LINES_TYPE ? linesOf(textOf(bytes)) : jsonOf(bytes))
 }

@@ -11,8 +11,10 @@ export const RECORDS_TYPE = 'application/vnd.litetopic.records'
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** The body, empty if there is none. */
+/** The body, empty if there is none. Throws 415 for one that is compressed. */
 export function bytesOf(request: Request): Uint8Array {
+  const encoding = request.headers['content-encoding'] ?? 'identity'
+  if (encoding !== 'identity') throw new StatusError(415, 'BAD_REQUEST', `bodies come as they are, not as ${encoding}`)
   return request.body instanceof Uint8Array ? request.body : new Uint8Array(0)
 }
 

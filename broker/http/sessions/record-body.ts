@@ -5,6 +5,7 @@ import {
   ByteWriter,
   type ContextOp,
   checkId,
+  KIND,
   LIMITS,
   LitetopicError,
   NO_DATA,
@@ -45,7 +46,11 @@ const OPS: readonly unknown[] = ['set', 'append', 'delete']
 export function recordsOfJson(body: unknown): Records {
   const records = Array.isArray(body) ? body : [body]
   const out = new ByteWriter(1024)
-  each(records, 'record', (record) => writeFields(out, fieldsOf(record, RECORD_FIELDS) as RecordFields))
+  each(records, 'record', (record, index) => {
+    const fields = fieldsOf(record, RECORD_FIELDS) as RecordFields
+    writeFields(out, fields)
+    if (index > 0 && fields.id !== undefined) throw bad(ONE_ID)
+  })
   return { bytes: out.view(), count: records.length }
 }
 
@@ -100,11 +105,19 @@ export function recordsOfCheckpoint(name: string, state: RecordData | null, extr
   return { bytes: out.view(), count: 1 }
 }
 
-/** Records as PROTOCOL.md lays them out. Throws BAD_FRAME; what they hold is checked when they are appended. */
-export function recordsOfBytes(bytes: Uint8Array): Records {
+/**
+ * Records as PROTOCOL.md lays them out. Throws BAD_FRAME, BAD_VALUE, BAD_NAME or BAD_REQUEST: what would be refused of any topic is
+ * refused before there is one.
+ */
+export function recordsOfBytes(bytes: Uint8Array, isOfStream: boolean): Records {
   const walker = new RecordWalker(new ByteReader(bytes))
   let count = 0
-  while (walker.next()) count++
+  for (; walker.next(); count++) {
+    walker.checkData()
+    if (count > 0 && walker.extras()?.id !== undefined) throw bad(ONE_ID)
+    const needsStream = walker.kind === KIND.token || walker.kind === KIND.stream
+    if (needsStream && !isOfStream) throw bad('tokens and the end of a stream come with its fence')
+  }
   if (count === 0) throw bad('a body without a record')
   return { bytes, count }
 }
@@ -125,19 +138,20 @@ export function linesOf(text: string): unknown[] {
 
 type TokenFields = DataFields & { readonly part?: unknown }
 
+const ONE_ID = 'only the first record of an append may carry an id'
 const DATA_FIELDS = ['json', 'text', 'base64']
 const RECORD_FIELDS: ReadonlySet<string> = new Set(['kind', 'id', 'trace', 'name', 'op', ...DATA_FIELDS])
 const TOKEN_FIELDS: ReadonlySet<string> = new Set(['part', ...DATA_FIELDS])
 
 /** Calls `write` with each, and says in what it throws which one it was. */
-function each(items: readonly unknown[], what: string, write: (item: unknown) => void): void {
+function each(items: readonly unknown[], what: string, write: (item: unknown, index: number) => void): void {
   if (items.length > LIMITS.appendRecords) {
     const details = { limit: 'appendRecords', value: items.length, bound: LIMITS.appendRecords }
     throw new LitetopicError('LIMIT_EXCEEDED', `${items.length} records are more than one append may have`, details)
   }
   items.forEach((item, index) => {
     try {
-      write(item)
+      write(item, index)
     } catch (error) {
       if (!(error instanceof LitetopicError)) throw error
       const details = { ...error.details, index }

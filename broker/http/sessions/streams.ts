@@ -198,7 +198,7 @@ function recordsOfBody(request: Request, query: Query): Records {
     case LINES_TYPE:
       return recordsOfTokens(stream, part, linesOf(textOf(bytes)), ending)
     case RECORDS_TYPE:
-      if (ending === null) return recordsOfBytes(bytes)
+      if (ending === null) return recordsOfBytes(bytes, true)
       throw new LitetopicError('BAD_REQUEST', 'binary records hold the end themselves')
     default:
       throw new StatusError(415, 'BAD_REQUEST', `tokens come as ${TOKEN_TYPES.join(', ')}`)
