@@ -1,8 +1,9 @@
 /** Forking over the protocol: what a fork reads, what it goes on with, what keeps its parent's data, and what is refused. */
 
 import { describe, expect, test } from 'vitest'
-import { formatCursor, UP } from '../../protocol/index.ts'
+import { formatCursor, LIMITS, UP } from '../../protocol/index.ts'
 import { checkpoint, context, json, message, streamEnd, TestBroker, text, tokens } from './brokers.ts'
+import { contentOf, fetchAll, large, upload } from './large.ts'
 import { codeOf, type Peer, refusalOf } from './peer.ts'
 
 async function start(options = {}): Promise<{ broker: TestBroker; peer: Peer; epoch: number }> {
@@ -73,9 +74,9 @@ describe('a fork', () => {
 
   test('may be of a topic that is dormant, large, trimmed or closed, and of another fork', async () => {
     const { broker, peer } = await start()
-    const large = Array.from({ length: 40 }, (_, i) => `${i}`.padEnd(8_000, 'x'))
-    for (const [i, value] of large.entries()) await peer.append({ sequence: i }, message(value))
-    await peer.ask(UP.trim, 0, 0, large.length, { before: 7 })
+    const values = Array.from({ length: 40 }, (_, i) => `${i}`.padEnd(8_000, 'x'))
+    for (const [i, value] of values.entries()) await peer.append({ sequence: i }, message(value))
+    await peer.ask(UP.trim, 0, 0, values.length, { before: 7 })
     await broker.drop(peer)
     await broker.dormant()
     const other = await broker.peer()
@@ -84,8 +85,8 @@ describe('a fork', () => {
     await other.append({ sequence: 0 }, message('own'))
     expect(await other.ask(UP.fork, 'b', 'c', {})).toMatchObject({ firstOffset: 7, offset: 36 })
     expect(await other.ask(UP.fork, 'c', 'd', { at: { offset: 20 } })).toMatchObject({ firstOffset: 7, offset: 20 })
-    expect(await read(broker, 'c')).toEqual([...large.slice(7, 35), 'own'])
-    expect(await read(broker, 'd')).toEqual(large.slice(7, 20))
+    expect(await read(broker, 'c')).toEqual([...values.slice(7, 35), 'own'])
+    expect(await read(broker, 'd')).toEqual(values.slice(7, 20))
     expect(await codeOf(other.ask(UP.fork, 'a', 'e', { at: { offset: 6 } }))).toBe('TRIMMED')
     expect((await other.ask(UP.describe, 'b')).bytes).toBeLessThan(100)
   })
@@ -187,6 +188,27 @@ describe('data that is shared', () => {
     expect(await read(next, 'c')).toEqual(values.slice(0, 15))
     await other.ask(UP.delete, 'c', null)
     expect(await codeOf(other.ask(UP.describe, 'c'))).toBe('NOT_FOUND')
+  })
+
+  test('is there with the contents of large messages, and those of the fork are its own', async () => {
+    const { broker, peer } = await start()
+    const [shared, own] = [contentOf(LIMITS.partBytes + 5, 1), contentOf(LIMITS.partBytes + 9, 2)]
+    await upload(peer, { uploadId: 'u' }, shared)
+    await peer.append({ sequence: 0 }, large('u', shared))
+    await peer.ask(UP.fork, 'a', 'b', {})
+    await peer.attach('b', { producer: 'p' }, 1)
+    // The same upload id, which is another one in another topic.
+    await upload(peer, { uploadId: 'u', handle: 1 }, own)
+    expect(await peer.append({ handle: 1, sequence: 0 }, large('u', own))).toBe(1)
+    await peer.ask(UP.delete, 'a', null)
+    let there = broker
+    for (const next of ['kill', 'restart', null] as const) {
+      const reader = await there.peer()
+      await reader.attach('b', { observe: true })
+      expect((await fetchAll(reader, 0)).equals(shared)).toBe(true)
+      expect((await fetchAll(reader, 1)).equals(own)).toBe(true)
+      if (next !== null) there = await there[next]()
+    }
   })
 
   test('is trimmed in the fork alone, and counted once', async () => {

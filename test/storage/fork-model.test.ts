@@ -264,7 +264,7 @@ function turn(): Promise<void> {
 }
 
 test('forks read as copies would, and nothing is left behind', { timeout: 900_000 }, async () => {
-  const runs = Number(process.env.RUNS ?? 40)
+  const runs = Number(process.env.RUNS ?? 20)
   const first = Number(process.env.SEED ?? 1)
   let forks = 0
   for (let seed = first; seed < first + runs; seed++) {
