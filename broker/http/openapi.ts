@@ -11,7 +11,7 @@ type Json = Readonly<Record<string, unknown>>
 type RouteFacts = Pick<Route, 'url' | 'method' | 'schema'>
 
 /** What every operation can be answered with. */
-const COMMON: readonly ErrorCode[] = [
+export const COMMON: readonly ErrorCode[] = [
   'BAD_REQUEST',
   'LIMIT_EXCEEDED',
   'RATE_LIMITED',

@@ -3,6 +3,7 @@
 import { createPublicKey, type JsonWebKey, verify } from 'node:crypto'
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { Ajv2020 } from 'ajv/dist/2020.js'
 import { expect } from 'vitest'
 import type { BrokerOptions } from '../../broker/index.ts'
 import { UP } from '../../protocol/index.ts'
@@ -161,7 +162,14 @@ export class Rig {
     expect(response.status).toBe(201)
   }
 
-  send(method: string, path: string, body?: object | string, token?: string): Promise<Response> {
+  /** Asks, and holds the answer against /openapi.json. */
+  async send(method: string, path: string, body?: object | string, token?: string): Promise<Response> {
+    const response = await this.ask(method, path, body, token)
+    await checkAnswer(this.http, method, path, response.clone())
+    return response
+  }
+
+  private ask(method: string, path: string, body?: object | string, token?: string): Promise<Response> {
     return this.http.fetch(`/v1/stream/__ds/subscriptions/${path}`, {
       method,
       headers: {
@@ -199,6 +207,32 @@ export class Rig {
   async settle(): Promise<void> {
     for (let turns = 0; turns < 100; turns++) await turn()
   }
+}
+
+const ajv = new Ajv2020({ strict: false })
+let operations: Promise<Record<string, Record<string, { responses: Record<string, Described> }>>> | null = null
+
+interface Described {
+  readonly content?: Readonly<Record<string, { readonly schema: object }>>
+}
+
+/** Is the answer one that the document has for the operation? Those of paths that there are none of are not in it. */
+async function checkAnswer(http: HttpBroker, method: string, path: string, response: Response): Promise<void> {
+  operations ??= http
+    .json<{ paths: Awaited<NonNullable<typeof operations>> }>('/openapi.json')
+    .then(({ paths }) => paths)
+  const [, verb = '', rest = ''] = path.split('?')[0]?.split('/') ?? []
+  const url = ['/v1/stream/__ds/subscriptions/{id}', verb, rest && '{name}'].filter((part) => part !== '').join('/')
+  const operation = (await operations)[url]?.[method.toLowerCase()]
+  if (operation === undefined) return
+  const described = operation.responses[response.status]
+  expect(described, `${method} ${url} may answer ${response.status}`).toBeDefined()
+  if (response.status === 204) return
+  const [type = ''] = response.headers.get('content-type')?.split(';') ?? []
+  const schema = described?.content?.[type]?.schema
+  expect(schema, `${method} ${url} may answer ${response.status} with ${type}`).toBeDefined()
+  const validate = ajv.compile(schema as object)
+  expect(validate(await response.json()), ajv.errorsText(validate.errors)).toBe(true)
 }
 
 export const done = (call: Call): object => ({

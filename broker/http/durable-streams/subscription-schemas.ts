@@ -1,6 +1,7 @@
 /** What requests and answers of Durable Streams subscriptions look like, by which they are checked and described. */
 
 import { ERRORS, type ErrorCode, LIMITS } from '../../../protocol/index.ts'
+import { COMMON } from '../openapi.ts'
 import { STATUS } from '../problem.ts'
 
 const TEXT = { type: 'string' }
@@ -91,8 +92,9 @@ export function answers(
   no: readonly ErrorCode[],
 ): { summary: string; tags: readonly string[]; errors: readonly ErrorCode[]; response: Record<string, object> } {
   const refusals: Record<string, object> = {}
-  for (const status of new Set(no.map((code) => STATUS[code]))) {
-    const codes = no.filter((code) => STATUS[code] === status)
+  const all = [...new Set([...COMMON, ...no])]
+  for (const status of new Set(all.map((code) => STATUS[code]))) {
+    const codes = all.filter((code) => STATUS[code] === status)
     refusals[status] = {
       ...object({ error: { ...object({ code: TEXT, message: TEXT }), additionalProperties: true } }),
       description: codes.map((code) => `${code}: ${ERRORS[code].means}`).join('; '),
