@@ -4,7 +4,8 @@
  */
 
 import { createHash } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Readable } from 'node:stream'
 import { crc32 } from 'node:zlib'
 import { type DataTag, isLitetopicError, LIMITS, LitetopicError, type RecordParts } from '../../../protocol/index.ts'
 import { cutOff } from '../bodies.ts'
@@ -16,6 +17,9 @@ const RECORD_BYTES = 2048
 
 /** Bodies up to this size become a record of their own; larger ones lie beside the log. */
 export const INLINE_BYTES = LIMITS.appendBytes - RECORD_BYTES
+
+/** A request, or what is read as one. */
+export type Incoming = Readable & { readonly headers: IncomingHttpHeaders }
 
 export interface UploadOrder {
   readonly uploadId: string
@@ -31,12 +35,7 @@ export type Received =
   | { readonly kind: 'known'; readonly offset: number }
 
 /** Takes the body in. Rejects with LIMIT_EXCEEDED, BAD_VALUE, BAD_REQUEST, RATE_LIMITED, or what an upload is refused with. */
-export async function receive(
-  face: Face,
-  caller: Caller,
-  request: IncomingMessage,
-  order: UploadOrder,
-): Promise<Received> {
+export async function receive(face: Face, caller: Caller, request: Incoming, order: UploadOrder): Promise<Received> {
   const told = request.headers['content-length']
   const size = told === undefined ? undefined : Number(told)
   const bound = face.options.maxMessageBytes
@@ -131,7 +130,7 @@ class Uploading {
 /** The body as pieces of a size asked for. What is in memory here counts with all other bodies. */
 class Source {
   private readonly face: Face
-  private readonly request: IncomingMessage
+  private readonly request: Incoming
   private readonly watched: ReturnType<Face['bodies']['watch']>
   private readonly held = { bodyBytes: 0 }
   private failure: LitetopicError | null = null
@@ -140,7 +139,7 @@ class Source {
   /** Told when the body can never be whole any more. */
   whenCut: (error: LitetopicError) => void = () => undefined
 
-  constructor(face: Face, request: IncomingMessage) {
+  constructor(face: Face, request: Incoming) {
     this.face = face
     this.request = request
     this.watched = face.bodies.watch((error) => this.fail(error))

@@ -2,13 +2,21 @@
 
 import { isLitetopicError, LitetopicError } from '../../../protocol/index.ts'
 import type { AtomicAppended } from '../../atomic-append.ts'
+import { isSameType, TOPIC_CONTENT_TYPE } from '../../content-type.ts'
+import type { Caller } from '../caller.ts'
 import type { Face } from '../face.ts'
 import type { Reply, Request } from '../fastify.ts'
+import { comesInParts, receiveBody, storeLarge } from './bodies.ts'
 import { checkContentType, formOf } from './media-type.ts'
 import { formatOffset } from './offsets.ts'
-import { bodyOf, type EncodedBody, encodeBody, NO_RECORDS } from './records.ts'
+import { ANY_RECORD, bodyOf, type EncodedBody, encodeBody, largeValue, NO_RECORDS } from './records.ts'
 import { closedHeader, header, type ProducerHeaders, producerHeaders } from './request-headers.ts'
 import { streamOf } from './stream-name.ts'
+
+const NO_PRODUCER = { epoch: 0, sequence: 0 }
+
+/** What an append stores, or what stores it first because it does not fit an append. */
+type Content = EncodedBody | ((caller: Caller) => Promise<EncodedBody>)
 
 export async function append(face: Face, request: Request, reply: Reply): Promise<Reply> {
   const name = streamOf(request)
@@ -16,44 +24,65 @@ export async function append(face: Face, request: Request, reply: Reply): Promis
   const producer = producerHeaders(headers)
   const close = closedHeader(headers)
   const streamSeq = header(headers, 'stream-seq')
-  const body = bodyOf(request)
-  const contentType = body.length === 0 ? undefined : checkContentType(header(headers, 'content-type'))
-  const { bytes, count } = encoded(body, contentType, close)
+  const contentType = hasBody(request) ? checkContentType(header(headers, 'content-type')) : undefined
+  const content = contentOf(face, request, contentType, close)
   const caller = face.caller(reply)
   caller.begin(name, { create: false, producer: producer?.id, anonymous: producer === null })
   try {
-    const appended = await caller.atomicAppend({
-      producerEpoch: producer?.epoch ?? 0,
-      sequence: producer?.sequence ?? 0,
-      records: bytes,
-      count,
-      close,
-      contentType,
-      streamSeq,
-    })
+    const large = typeof content === 'function'
+    const { bytes: records, count } = large ? await stored(caller, producer, contentType, content) : content
+    const { epoch: producerEpoch, sequence } = producer ?? NO_PRODUCER
+    const request = { producerEpoch, sequence, records, count, close, contentType, streamSeq }
+    const appended = await caller.atomicAppend(request)
     const { epoch } = await caller.whenAttached()
     return answer(reply, epoch, appended, producer, count)
   } catch (error) {
     if (!isLitetopicError(error, 'CLOSED')) throw error
-    const { epoch } = await caller.whenAttached()
+    const { epoch, nextOffset } = await caller.whenAttached()
     reply.headers({
       'stream-closed': 'true',
-      'stream-next-offset': formatOffset(Number(error.details.nextOffset), epoch),
+      'stream-next-offset': formatOffset(Number(error.details.nextOffset ?? nextOffset), epoch),
     })
     throw error
   }
 }
 
-/** What the body becomes. Throws BAD_REQUEST for one that says nothing, or does not say what it is. */
-function encoded(body: Buffer, contentType: string | undefined, close: boolean): EncodedBody {
-  if (body.length === 0) {
+/** Throws BAD_REQUEST for a body that says nothing, or does not say what it is, and what `encodeBody` throws. */
+function contentOf(face: Face, request: Request, contentType: string | undefined, close: boolean): Content {
+  if (!hasBody(request)) {
     if (close) return NO_RECORDS
     throw new LitetopicError('BAD_REQUEST', 'an append has a body, unless it closes the stream (Stream-Closed: true)')
   }
   if (contentType === undefined) throw new LitetopicError('BAD_REQUEST', 'an append says its Content-Type')
+  if (comesInParts(request)) return (caller) => receiveBody(face, caller, request)
+  const body = bodyOf(request)
+  const value = largeValue(body, formOf(contentType))
+  if (value !== null) return (caller) => storeLarge(face, caller, value)
   const found = encodeBody(body, formOf(contentType))
   if (found.count === 0) throw new LitetopicError('BAD_REQUEST', 'an empty array appends nothing')
   return found
+}
+
+function hasBody(request: Request): boolean {
+  return comesInParts(request) || bodyOf(request).length > 0
+}
+
+/** Stores it, unless it is a repeat, of which nothing is stored, or will be refused. */
+async function stored(
+  caller: Caller,
+  producer: ProducerHeaders | null,
+  contentType: string | undefined,
+  store: (caller: Caller) => Promise<EncodedBody>,
+): Promise<EncodedBody> {
+  const topic = await caller.whenAttached()
+  const known = topic.producer
+  if (producer !== null && known?.producerEpoch === producer.epoch && producer.sequence <= known.sequence) {
+    return ANY_RECORD
+  }
+  if (topic.closed === true) throw new LitetopicError('CLOSED', 'the stream is closed and takes no more data')
+  const own = topic.contentType ?? TOPIC_CONTENT_TYPE
+  if (contentType !== undefined && isSameType(own, contentType)) return store(caller)
+  throw new LitetopicError('CONTENT_TYPE_MISMATCH', `the stream takes ${own}`, { contentType: own })
 }
 
 /** 204, or 200 where a producer appended something new: so it knows that from a repeat. */

@@ -20,9 +20,19 @@ const RECORD_HEAD_BYTES = 8
 /** Data of one record that fits an append. More travels in parts. */
 export const RECORD_DATA_BYTES = LIMITS.appendBytes - RECORD_HEAD_BYTES
 
+/** Of a repeat, which is not looked at. */
+export const ANY_RECORD: EncodedBody = encodeBody(Buffer.from('-'), 'text')
+
 /** The body of a request, which may be empty. */
 export function bodyOf({ body }: Request): Buffer {
   return Buffer.isBuffer(body) ? body : NO_BODY
+}
+
+/** A JSON body that is one message, and does not fit an append: its bytes. Null for any other. Throws BAD_VALUE. */
+export function largeValue(body: Buffer, form: Form): Buffer | null {
+  if (form !== 'json' || body.length <= RECORD_DATA_BYTES) return null
+  const [value, ...others] = jsonValues(body)
+  return value !== undefined && others.length === 0 && value.length > RECORD_DATA_BYTES ? value : null
 }
 
 /** Throws BAD_VALUE for a JSON body that is not JSON, LIMIT_EXCEEDED for messages that do not fit one append together. */

@@ -4,9 +4,9 @@ import { isLitetopicError } from '../../../protocol/index.ts'
 import { sendProblem } from '../answers.ts'
 import type { Face } from '../face.ts'
 import type { App, Reply, Request } from '../fastify.ts'
-import { rawBodies } from '../parsers.ts'
 import { requestError } from '../problem.ts'
 import { append } from './append.ts'
+import { streamBodies } from './bodies.ts'
 import { create } from './create.ts'
 import { head, remove } from './metadata.ts'
 import { read } from './read.ts'
@@ -31,7 +31,7 @@ const SECURITY_HEADERS = {
 }
 
 export function streamRoutes(app: App, face: Face): void {
-  rawBodies(app, face)
+  streamBodies(app, face)
   app.addHook('onRequest', (_request, reply, done) => {
     reply.headers(SECURITY_HEADERS)
     done()
