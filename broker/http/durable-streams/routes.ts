@@ -3,7 +3,7 @@
 import { isLitetopicError } from '../../../protocol/index.ts'
 import { sendProblem } from '../answers.ts'
 import type { Face } from '../face.ts'
-import type { App, Reply, Request } from '../fastify.ts'
+import type { App, Reply, Request, Route } from '../fastify.ts'
 import { requestError } from '../problem.ts'
 import { append } from './append.ts'
 import { streamBodies } from './bodies.ts'
@@ -12,15 +12,16 @@ import { head, remove } from './metadata.ts'
 import { read } from './read.ts'
 import { deleted, refusalOf } from './refusals.ts'
 import { STREAM_PATH, streamOf } from './stream-name.ts'
+import { DELETE_STREAM, GET_STREAM, HEAD_STREAM, POST_STREAM, PUT_STREAM } from './stream-schemas.ts'
 
 type Handler = (face: Face, request: Request, reply: Reply) => Promise<Reply>
 
-const HANDLERS: Readonly<Record<string, Handler>> = {
-  PUT: create,
-  POST: append,
-  HEAD: head,
-  GET: read,
-  DELETE: remove,
+const METHODS: Readonly<Record<string, { readonly handler: Handler; readonly schema: Route['schema'] }>> = {
+  PUT: { handler: create, schema: PUT_STREAM },
+  POST: { handler: append, schema: POST_STREAM },
+  HEAD: { handler: head, schema: HEAD_STREAM },
+  GET: { handler: read, schema: GET_STREAM },
+  DELETE: { handler: remove, schema: DELETE_STREAM },
 }
 
 /** What keeps a browser from taking data of a stream for something of this site. */
@@ -42,12 +43,12 @@ export function streamRoutes(app: App, face: Face): void {
     reply.headers(headers)
     sendProblem(error, request, reply, status)
   })
-  for (const [method, handler] of Object.entries(HANDLERS)) {
+  for (const [method, { handler, schema }] of Object.entries(METHODS)) {
     app.route({
       method,
       url: `${STREAM_PATH}*`,
       exposeHeadRoute: false,
-      schema: { hide: true },
+      schema,
       handler: (request, reply) => handler(face, request, reply).catch((error) => tell(face, error, request, reply)),
     })
   }
