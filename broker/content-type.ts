@@ -8,13 +8,13 @@ export const TOPIC_CONTENT_TYPE = 'application/json'
 
 /** The media type without its parameters, in lower case. */
 export function mediaType(contentType: string): string {
-  const [type = ''] = contentType.split(';', 1)
-  return type.trim().toLowerCase()
+  const end = contentType.indexOf(';')
+  return (end < 0 ? contentType : contentType.slice(0, end)).trim().toLowerCase()
 }
 
 /** Do both name the same media type? Parameters, such as a charset, and case do not count. */
 export function isSameType(one: string, other: string): boolean {
-  return mediaType(one) === mediaType(other)
+  return one === other || mediaType(one) === mediaType(other)
 }
 
 /** Is data of this type what the topic takes? Throws CONTENT_TYPE_MISMATCH. */

@@ -25,8 +25,10 @@ export function streamBodies(app: App, face: Face): void {
 
 /** Is the body left to be read from the socket? That of an append which is no JSON, and is large, or does not say how large it is. */
 export function comesInParts({ method, headers }: Request): boolean {
-  if (method !== 'POST' || formOf(header(headers, 'content-type') ?? '') === 'json') return false
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > INLINE_BYTES
+  if (method !== 'POST') return false
+  const length = headers['content-length']
+  const mayBeLarge = length === undefined ? headers['transfer-encoding'] !== undefined : Number(length) > INLINE_BYTES
+  return mayBeLarge && formOf(header(headers, 'content-type') ?? '') !== 'json'
 }
 
 /** Takes the body as it comes. Rejects with what `receive` does. */
