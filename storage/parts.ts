@@ -6,6 +6,7 @@
  */
 
 import { asLitetopicError, type DataTag, LIMITS, LitetopicError, pack, unpack } from '../protocol/index.ts'
+import { clearAll } from './clear-all.ts'
 import { indexRange, MARK_PART, partKey, partNumber, partRange, uploadKey, uploadOfKey } from './keys.ts'
 import { SEAL_BYTES, seal, unseal } from './seal.ts'
 import { INDEX, type Table, type TableChange } from './store.ts'
@@ -179,7 +180,7 @@ export class Parts {
 
 /** Deletes all that the part index has of an upload, in bounded steps. */
 export async function clearParts(table: Table, epoch: number, uploadId: string): Promise<void> {
-  while ((await table.clear([partRange(epoch, uploadId)], PARTS_PER_STEP)) === 0) await turn()
+  await clearAll(table, [partRange(epoch, uploadId)], PARTS_PER_STEP)
 }
 
 /** The change that says, behind the parts of an upload, where its record lies; and the one that ends the upload. */

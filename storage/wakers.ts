@@ -5,6 +5,7 @@
  */
 
 import { asLitetopicError, LitetopicError, pack, unpack } from '../protocol/index.ts'
+import { clearAll } from './clear-all.ts'
 import { indexRange, wakerKey, wakerOfKey, wakerRange } from './keys.ts'
 import { seal, unseal } from './seal.ts'
 import { INDEX, type Table, type TableChange } from './store.ts'
@@ -105,7 +106,7 @@ export async function readWakers(
  */
 export async function removeWaker(table: Table, id: string): Promise<void> {
   await table.write([{ key: wakerKey(id, ''), value: null }])
-  while ((await table.clear([wakerRange(id)], PAGE)) === PAGE);
+  await clearAll(table, [wakerRange(id)], PAGE)
 }
 
 /** What wakes are signed with, opaque here; null where there is nothing yet. Rejects with STORE_CORRUPT. */

@@ -6,6 +6,7 @@
  */
 
 import { BatchReader, ByteReader, isLitetopicError } from '../../protocol/index.ts'
+import { clearAll } from '../clear-all.ts'
 import { addBranch, copyRange, renewHistory } from '../copy.ts'
 import { addEffects } from '../effects.ts'
 import { EPOCH_INDEXES } from '../garbage.ts'
@@ -161,9 +162,8 @@ class Salvage {
 
   /** Takes back what was copied of an epoch. */
   private async forget(epoch: number): Promise<void> {
-    const { table } = this.target
     const ranges = EPOCH_INDEXES.map((index) => epochRange(index, epoch))
-    while ((await table.clear(ranges, CLEARED)) === CLEARED);
+    await clearAll(this.target.table, ranges, CLEARED)
   }
 
   private async keep({ state, soundTo, isSound }: Verdict): Promise<Salvaged> {

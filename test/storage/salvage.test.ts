@@ -90,6 +90,19 @@ test('a topic that LevelDB cannot read is lost, and no other', async () => {
   expect(report).toMatchObject({ kept: 4, cut: 0, lost: 1 })
 })
 
+test('nothing is left of what was copied of a topic before it could not be read', async () => {
+  const disk = new MemoryDisk()
+  const rig = await Rig.open(await openMemoryStore(disk))
+  const state = await rig.create('t')
+  for (let i = 0; i < 300; i++) await rig.append(state, [{ kind: 'message', text: 'x', id: `id-${i}` }])
+  await rig.append(state, [{ kind: 'context', op: 'set', name: 'n', text: 'one' }])
+  await rig.shard.quiesce()
+  const copy = new MemoryDisk()
+  const { lost } = await salvageStore(await unreadable(INDEX.context)(disk.copy()), await openMemoryStore(copy))
+  expect(lost).toBe(1)
+  expect(entriesOf(copy).map(({ key }) => indexOf(key))).toEqual(['info'])
+})
+
 test('of a sound store everything is kept, in a history of its own', async () => {
   const { copy, report } = await salvage(whole.copy())
   expect(report).toMatchObject({ kept: 5, cut: 0, lost: 0, report: { damages: [] } })

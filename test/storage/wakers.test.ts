@@ -54,6 +54,15 @@ test('are read as they were written, each with its links, whatever their ids beg
   expect(entriesOf(disk).filter(({ key }) => Buffer.from(key).includes('waker\0'))).toEqual([])
 })
 
+test('go with all their links, however many these are', async () => {
+  const disk = new MemoryDisk()
+  const store = await openMemoryStore(disk)
+  const links = Array.from({ length: 2_500 }, (_, i) => linkChange('waker', `t/${i}`, LINK))
+  await store.table.write([wakerChange(WAKER), ...links])
+  await removeWaker(store.table, 'waker')
+  expect(entriesOf(disk).filter(({ key }) => Buffer.from(key).includes('waker\0'))).toHaveLength(0)
+})
+
 test('are copied by a salvage, as far as they are sound', async () => {
   const disk = await fullDisk()
   const damaged = Buffer.from(wakerKey('waker', 'u'))
