@@ -230,6 +230,7 @@ export class Shard<Item> extends TopicChanges<Item> {
     // Before chunks are written: a start after a crash then knows that there may be some.
     if ((state.extra?.forkedTo ?? -1) < at) this.setExtra(state, { forkedTo: at }, null)
     while (state.chunkedTo < at && !state.deleted) {
+      this.log.check()
       if (this.flusher.isAside(state)) {
         throw new LitetopicError('STORE_CORRUPT', `topic ${state.name} cannot be brought into the table`)
       }

@@ -124,6 +124,7 @@ function text({ topic, streams, calls, checkpoints, context }: Inspection): stri
     ['linger', formatDuration(topic.lingerMs)],
     ['reclaimed', topic.reclaimAtMs == null ? 'not while it is held' : `at ${formatTime(topic.reclaimAtMs)}`],
     ['residency', topic.residency],
+    ...(topic.forkedFrom ? [['forked from', `${topic.forkedFrom.name}, at offset ${topic.forkedFrom.offset}`]] : []),
     ...(topic.exclusive === true ? [['exclusive', 'a session has it for itself']] : []),
   ]
   const sections = [table(facts, new Set())]

@@ -249,6 +249,22 @@ describe('a repeat', () => {
 })
 
 describe('refused is', () => {
+  test('one more than 256 forks one of another, each of which reads what the first one has', async () => {
+    const { broker, peer } = await start()
+    await peer.append({ sequence: 0 }, message('shared'))
+    let parent = 'a'
+    for (let i = 1; i <= LIMITS.forkDepth; i++) {
+      await peer.ask(UP.fork, parent, `f${i}`, {})
+      parent = `f${i}`
+    }
+    expect(await refusalOf(peer.ask(UP.fork, parent, 'one-more', {}))).toMatchObject({
+      code: 'LIMIT_EXCEEDED',
+      details: { limit: 'forkDepth', value: LIMITS.forkDepth + 1, bound: LIMITS.forkDepth },
+    })
+    const restarted = await broker.restart()
+    expect(await read(restarted, parent)).toEqual(['shared'])
+  })
+
   test('what is not there, what is beyond the end, and another incarnation', async () => {
     const { peer, epoch } = await start()
     expect(await codeOf(peer.ask(UP.fork, 'nobody', 'b', {}))).toBe('NOT_FOUND')
