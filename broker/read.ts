@@ -25,6 +25,8 @@ export interface ReadReply {
   readonly nextOffset: number
   /** Is the topic closed, so that nothing ever comes behind `nextOffset`? */
   readonly closed: boolean
+  /** What is stored of the topic, in bytes. */
+  readonly storedBytes: number
   /** Batches, contiguous; the first raw one may begin before `position`. The reader's own. */
   readonly batches: readonly Uint8Array[]
 }
@@ -34,7 +36,7 @@ export async function read(context: Context, topic: Topic, request: ReadRequest)
   const position = await positionOf(context, topic, request.from)
   if (topic.ended !== null) throw topic.ended
   const { maxBytes = LIMITS.readBytes, raw = false } = request
-  const { firstOffset, committedTo: nextOffset, closeCommitted: closed } = topic.state
+  const { firstOffset, committedTo: nextOffset, closeCommitted: closed, bytes: storedBytes } = topic.state
   const end = Math.min(request.to ?? nextOffset, nextOffset)
   const batches: Uint8Array[] = []
   let next = position
@@ -54,7 +56,7 @@ export async function read(context: Context, topic: Topic, request: ReadRequest)
     if (next === before) throw hole(topic, before)
   }
   if (topic.ended !== null) throw topic.ended
-  return { position, next, firstOffset, nextOffset, closed, batches }
+  return { position, next, firstOffset, nextOffset, closed, storedBytes, batches }
 }
 
 function takeRaw(

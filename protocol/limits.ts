@@ -163,6 +163,8 @@ export const LIMITS = {
   httpBodyBytes: MiB,
   /** What one response of a read has at most, but for its last record. */
   httpPageBytes: 512 * KiB,
+  /** HTTP: a catch-up read by the Durable Streams protocol that has about so many bytes before it at most is answered with all of them. */
+  httpReadBytes: 16 * MiB,
   /** HTTP: the same of all requests together, until their responses have ended; beyond it they are refused with RATE_LIMITED. */
   httpBodiesBytes: 64 * MiB,
   /** HTTP: how long a body may not move before it is given up. */

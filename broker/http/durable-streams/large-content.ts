@@ -17,10 +17,15 @@ export function largeSize({ tag, size }: LargeContent, form: Form): number | nul
 
 /** The body. Rejects with GONE, TRIMMED or STORE_CORRUPT. */
 export async function* largeContent(caller: Caller, large: LargeContent, form: Form): AsyncGenerator<Uint8Array> {
-  if (form !== 'json') yield* parts(caller, large)
-  else if (large.tag === 'json') yield* wrapped('[', parts(caller, large), ']')
-  else if (large.tag === 'text') yield* wrapped('["', escaped(parts(caller, large)), '"]')
-  else yield* wrapped('["', base64(parts(caller, large)), '"]')
+  if (form === 'json') yield* wrapped('[', largeData(caller, large, form), ']')
+  else yield* largeData(caller, large, form)
+}
+
+/** The same without the brackets of a list: as one element of it. */
+export async function* largeData(caller: Caller, large: LargeContent, form: Form): AsyncGenerator<Uint8Array> {
+  if (form !== 'json' || large.tag === 'json') yield* parts(caller, large)
+  else if (large.tag === 'text') yield* wrapped('"', escaped(parts(caller, large)), '"')
+  else yield* wrapped('"', base64(parts(caller, large)), '"')
 }
 
 async function* parts(caller: Caller, { offset, size }: LargeContent): AsyncGenerator<Uint8Array> {

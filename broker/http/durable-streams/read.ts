@@ -1,11 +1,13 @@
 /** GET: a page of what there is now, or, with `live`, what comes as it comes. */
 
+import { LIMITS } from '../../../protocol/index.ts'
 import type { Face } from '../face.ts'
 import type { Reply, Request } from '../fastify.ts'
 import { liveEvents } from './live-events.ts'
 import { longPoll } from './long-poll.ts'
 import { FROM_NOW } from './offsets.ts'
 import { readQuery, StreamReader } from './stream-reader.ts'
+import { sendWhole } from './whole-read.ts'
 
 /** What is stored may be anything: a browser that is led here must not run it as a page of this site. */
 const SANDBOX = "default-src 'none'; sandbox"
@@ -17,7 +19,10 @@ export async function read(face: Face, request: Request, reply: Reply): Promise<
   if (query.live === 'sse') return liveEvents(face, query, request, reply)
   const reader = await StreamReader.open(face, request, reply)
   const page = await reader.page(reader.from(query.offset))
-  if (query.offset !== FROM_NOW) return reader.send(page, request, reply)
+  if (query.offset !== FROM_NOW) {
+    const isAll = page.upToDate || page.end.bytes > LIMITS.httpReadBytes
+    return isAll ? reader.send(page, request, reply) : sendWhole(reader, page, request, reply)
+  }
   // The end is another one in a moment.
   return reply
     .headers({ ...reader.headers(page), 'cache-control': 'no-store' })

@@ -4,6 +4,7 @@ import { Readable } from 'node:stream'
 import { type FromInfo, LIMITS, LitetopicError } from '../../../protocol/index.ts'
 import type { Link } from '../../../storage/index.ts'
 import { TOPIC_CONTENT_TYPE } from '../../content-type.ts'
+import type { ReadReply } from '../../read.ts'
 import type { Caller, Outlet } from '../caller.ts'
 import { isNotModified } from '../etag.ts'
 import type { Face } from '../face.ts'
@@ -40,6 +41,8 @@ export interface Page {
   readonly upToDate: boolean
   /** There never will be: the stream is closed. */
   readonly closed: boolean
+  /** The end of the stream when it was read, whether it is closed there, and about how many bytes lie before it. */
+  readonly end: { readonly next: number; readonly closed: boolean; readonly bytes: number }
 }
 
 const LIVE_MODES = ['long-poll', 'sse'] as const
@@ -105,21 +108,23 @@ export class StreamReader {
 
   /**
    * What there is from a position on: up to about `httpPageBytes`, or one large message. With `characters`, text ends between two of
-   * them, unless it is the last of a closed stream.
+   * them, unless it is the last of a closed stream. Nothing from `to` on is read.
    */
-  async page(from: FromInfo, { characters = false } = {}): Promise<Page> {
-    const read = { raw: true, maxBytes: LIMITS.httpPageBytes }
+  async page(from: FromInfo, { characters = false, to = Number.MAX_SAFE_INTEGER } = {}): Promise<Page> {
+    const read = { raw: true, maxBytes: LIMITS.httpPageBytes, to }
     let found = await this.caller.read({ ...read, from })
     const writer = new PageWriter(this.form, found.position, LIMITS.httpPageBytes)
     for (;;) {
-      for (const batch of found.batches) writer.add(batch, found.nextOffset)
-      const upToDate = writer.next >= found.nextOffset
+      const end = Math.min(found.nextOffset, to)
+      for (const batch of found.batches) writer.add(batch, end)
+      const upToDate = writer.next >= end
       if (upToDate || !writer.isEmpty) {
         const closed = upToDate && found.closed
         const tail = writer.next
         if (characters && !closed) writer.leaveOutCut(upToDate)
         const { next, large, isEmpty } = writer
-        return { from: found.position, next, tail, body: writer.body(), large, isEmpty, upToDate, closed }
+        const at = { from: found.position, next, tail, end: endOf(found, next) }
+        return { ...at, body: writer.body(), large, isEmpty, upToDate, closed }
       }
       found = await this.caller.read({ ...read, from: { offset: writer.next } })
     }
@@ -149,8 +154,8 @@ export class StreamReader {
     }
   }
 
-  /** Answers with a page: 200, or 304 if the client has it. `more` are headers of a live mode. */
-  send(page: Page, request: Request, reply: Reply, more: Record<string, string> = {}): Reply {
+  /** Answers with a page: 200, or 304 if the client has it. `more` are headers of a live mode; `content` is sent in place of its body. */
+  send(page: Page, request: Request, reply: Reply, more: Record<string, string> = {}, content?: Readable): Reply {
     const etag = this.etag(page)
     const headers = {
       ...this.headers(page),
@@ -161,9 +166,16 @@ export class StreamReader {
     reply.headers(headers)
     if (isNotModified(request.headers['if-none-match'], etag)) return reply.code(304).send()
     reply.type(this.contentType)
+    if (content !== undefined) return reply.send(content)
     if (page.large === null) return reply.send(page.body)
     const size = largeSize(page.large, this.form)
     if (size !== null) reply.header('content-length', size)
     return reply.send(Readable.from(largeContent(this.caller, page.large, this.form), { objectMode: false }))
   }
+}
+
+/** By the share of the records that lie behind the page. */
+function endOf({ firstOffset, nextOffset, closed, storedBytes }: ReadReply, from: number): Page['end'] {
+  const share = (nextOffset - from) / Math.max(nextOffset - firstOffset, 1)
+  return { next: nextOffset, closed, bytes: storedBytes * share }
 }

@@ -56,7 +56,7 @@ describe('a body that does not fit an append', () => {
     expect((await post(JSON_TYPE, Buffer.from(`[ ${value} ]`))).status).toBe(204)
     expect((await post(JSON_TYPE, Buffer.from('1'))).status).toBe(204)
     const pages = (await read()).toString()
-    expect(pages === `[${value}][1]`).toBe(true)
+    expect(pages === `[${value},1]`).toBe(true)
   })
 
   it('of a producer is stored once, however often it is sent', async () => {

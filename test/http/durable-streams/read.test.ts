@@ -66,16 +66,34 @@ describe('a topic that was created by WebSocket', () => {
   })
 
   it('is served in pages of a bound size, each whole records, that a cache may keep until the last one', async () => {
-    const text = (i: number): string => String(i).padEnd(100_000, 'x')
-    const numbers = Array.from({ length: 15 }, (_, i) => i)
+    const text = (i: number): string => String(i).padEnd(200_000, 'x')
+    const numbers = Array.from({ length: Math.ceil(LIMITS.httpReadBytes / 200_000) + 8 }, (_, i) => i)
     const { http } = await written(...numbers.map((i) => [message(text(i))]))
     const found = await pages(http)
-    expect(found.length).toBeGreaterThan(1)
-    for (const page of found) expect(page.length).toBeLessThan(LIMITS.httpPageBytes + 2 * LIMITS.appendBytes)
+    expect(found.length).toBeGreaterThan(2)
+    expect((found[0] as Buffer).length).toBeLessThan(LIMITS.httpPageBytes + 2 * LIMITS.appendBytes)
     expect(found.flatMap((page) => JSON.parse(page.toString()) as string[])).toEqual(numbers.map(text))
     const [first, last] = [await http.fetch(PATH), await http.fetch(`${PATH}?offset=now`)]
     expect(first.headers.get('cache-control')).toBe('private, max-age=60, stale-while-revalidate=300')
     expect((await http.fetch(`${PATH}?offset=${next(last)}`)).headers.get('cache-control')).toBe('private, no-cache')
+  })
+
+  it('is served whole while that is not too much, in one response that is read from the store as it is sent', async () => {
+    const text = (i: number): string => String(i).padEnd(100_000, '"')
+    const numbers = Array.from({ length: 40 }, (_, i) => i)
+    const { http, peer } = await written(...numbers.map((i) => [message(text(i))]))
+    const content = contentOf(2 * LIMITS.partBytes)
+    await upload(peer, { uploadId: 'u' }, content)
+    await peer.append({ sequence: 40 }, large('u', content), context('set', 'x'), message('last'))
+    const response = await http.fetch(PATH)
+    expect([upToDate(response), response.headers.get('cache-control')]).toEqual([true, 'private, no-cache'])
+    const values = (await response.json()) as string[]
+    expect(values.slice(0, 40)).toEqual(numbers.map(text))
+    expect(Buffer.from(values[40] as string, 'base64').equals(content)).toBe(true)
+    expect(values.slice(41)).toEqual(['last'])
+    expect(next(response)).toBe(next(await http.fetch(`${PATH}?offset=now`)))
+    const etag = response.headers.get('etag') ?? ''
+    expect((await http.fetch(PATH, { headers: { 'if-none-match': etag } })).status).toBe(304)
   })
 
   it('serves a run of records without data together with what follows', async () => {

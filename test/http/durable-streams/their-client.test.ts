@@ -83,6 +83,22 @@ describe('the published client', () => {
     expect(await response.json()).toEqual(items(2_000))
   })
 
+  it('writes many messages as fast as it can, in batches that fit an append, and bytes in batches of any size', async () => {
+    const failures: Error[] = []
+    const onError = (error: Error): void => void failures.push(error)
+    const [many, bytes] = [await created('many'), await created('bytes', 'application/octet-stream')]
+    const producer = new IdempotentProducer(many, 'writer', { maxBatchBytes: 65_536, onError })
+    for (const item of items(20_000)) producer.append(JSON.stringify(item))
+    const other = new IdempotentProducer(bytes, 'writer', { onError })
+    const piece = new Uint8Array(100_000).map((_, i) => i % 251)
+    for (let i = 0; i < 30; i++) other.append(piece)
+    await Promise.all([producer.flush(), other.flush()])
+    expect(failures).toEqual([])
+    expect(await (await many.stream<Item>({ live: false })).json()).toEqual(items(20_000))
+    const read = Buffer.from(await (await bytes.stream({ live: false })).body())
+    expect(read.equals(Buffer.concat(Array.from({ length: 30 }, () => piece)))).toBe(true)
+  })
+
   it.each(['long-poll', 'sse'] as const)('follows a stream by %s', async (live) => {
     const handle = await created('live')
     await appendAll(handle, items(5))
