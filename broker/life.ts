@@ -4,7 +4,6 @@
  */
 
 import { LIMITS } from '../protocol/index.ts'
-import type { TopicState } from '../storage/index.ts'
 import type { Clock } from './clock.ts'
 import type { EffectivePolicy } from './policy.ts'
 
@@ -34,14 +33,13 @@ export class Life {
     return this.endAfter(Math.max(this.storedMs, appendedMs), clock)
   }
 
-  /** The topic is read now. True if its state must be stored again, because the time stored has passed. */
-  noteRead(state: TopicState, nowMs: number, steadyWallMs: number): boolean {
+  /** The topic is read now. Where the time stored has passed, by how much from now on the next one is ahead, which must be stored; else null. */
+  noteRead(nowMs: number): number | null {
     this.readMs = nowMs
-    if (this.ttlMs === Number.POSITIVE_INFINITY || nowMs <= this.storedMs) return false
+    if (this.ttlMs === Number.POSITIVE_INFINITY || nowMs <= this.storedMs) return null
     const ahead = Math.min(Math.max(this.ttlMs * STORED_SHARE, LIMITS.readsStoredMinMs), LIMITS.readsStoredMaxMs)
     this.storedMs = nowMs + ahead
-    state.extra = { ...state.extra, usedMs: Math.ceil(steadyWallMs + ahead) }
-    return true
+    return ahead
   }
 
   private endAfter(usedMs: number, clock: Clock): number {

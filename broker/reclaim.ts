@@ -73,8 +73,10 @@ export class Reclaimer {
     topic.life = endsByItself(policy) ? new Life(policy, now + usedMs - this.context.steadyWallMs()) : null
     const stored = state.dueMs === 0 ? lingerMs : state.dueMs - this.context.steadyWallMs()
     const isOlder = shard.createdIn(state) < this.firstCommit
-    // With a linger that never ends, what is stored is the end of its life.
-    const lingerLeft = lingerMs === Number.POSITIVE_INFINITY ? lingerMs : stored
+    // What is stored as its time may be the end of its life, and the linger end later, or never.
+    const toLinger = topic.life === null ? undefined : state.extra?.lingerUntilMs
+    const lingerStored = toLinger === undefined ? stored : toLinger - this.context.steadyWallMs()
+    const lingerLeft = lingerMs === Number.POSITIVE_INFINITY ? lingerMs : lingerStored
     topic.lingerUntilMs = Math.max(now + lingerLeft, isOlder ? this.startedMs + lingerMs : 0)
     for (const stream of state.openStreams?.values() ?? []) {
       if (stream.state !== 'lost') setGrace(topic, stream.streamId, now + this.context.streamGraceMs)
@@ -113,7 +115,7 @@ export class Reclaimer {
   /** The last attachment that held the topic has ended. */
   private beginLinger(topic: Topic, now: number): void {
     if (topic.holders > 0 || topic.lingerUntilMs !== Number.POSITIVE_INFINITY) return
-    topic.lingerUntilMs = now + policyOf(this.context, topic).lingerMs
+    this.linger(topic, now)
     this.setStoredDue(topic)
   }
 
@@ -122,7 +124,9 @@ export class Reclaimer {
     if (topic.life === null || topic.end !== null) return
     const { clock, shard, steadyWallMs } = this.context
     const { state } = topic
-    if (!topic.life.noteRead(state, clock.monotonicMs(), steadyWallMs())) return
+    const ahead = topic.life.noteRead(clock.monotonicMs())
+    if (ahead === null) return
+    shard.noteExtra(state, { usedMs: Math.ceil(steadyWallMs() + ahead) })
     this.setStoredDue(topic)
     shard.flush(state)
   }
@@ -140,9 +144,7 @@ export class Reclaimer {
     const policy = policyOf(this.context, topic)
     const now = this.context.clock.monotonicMs()
     topic.life = endsByItself(policy) ? new Life(policy, now) : null
-    if (topic.holders === 0) {
-      topic.lingerUntilMs = now + policy.lingerMs
-    }
+    if (topic.holders === 0) this.linger(topic, now)
     this.setStoredDue(topic)
     this.retain(topic)
     this.look(topic)
@@ -184,6 +186,15 @@ export class Reclaimer {
       registry.remove(topic)
       this.forget(topic)
     })
+  }
+
+  /** The linger of a topic that nobody holds begins. What is stored as its time tells when it ends, unless its life ends before. */
+  private linger(topic: Topic, now: number): void {
+    const { lingerMs } = policyOf(this.context, topic)
+    topic.lingerUntilMs = now + lingerMs
+    if (topic.life === null || lingerMs === Number.POSITIVE_INFINITY) return
+    const lingerUntilMs = Math.ceil(this.context.steadyWallMs() + lingerMs)
+    this.context.shard.noteExtra(topic.state, { lingerUntilMs })
   }
 
   private look(topic: Topic): void {

@@ -296,7 +296,8 @@ export class CommitLog<Item> {
     this.writer.raw(packed)
   }
 
-  private mark(state: TopicState): void {
+  /** The topic is to be flushed: the table has not all of it. */
+  mark(state: TopicState): void {
     if (state.dirtySince !== 0) return
     state.dirtySince = this.number
     this.onDirty(state)

@@ -67,6 +67,8 @@ export interface TopicExtra {
   readonly streamSeq?: string
   /** Of a topic with a `ttlMs`: it was not read after this time. Not in the journal, only in the head. */
   readonly usedMs?: number
+  /** Of a topic that ends by itself: when its linger ends, if it is not attached. Not in the journal, only in the head. */
+  readonly lingerUntilMs?: number
   /** What a fork shares. */
   readonly fork?: Fork
   /** It has been forked, and no fork of it has ever shared a record from this offset on. */

@@ -168,6 +168,12 @@ export abstract class TopicChanges<Item> {
     applyExtra(state, change)
   }
 
+  /** The same for what need not survive a crash, and is no operation: the next flush stores it. */
+  noteExtra(state: TopicState, change: TopicExtra): void {
+    applyExtra(state, change)
+    this.log.mark(state)
+  }
+
   delete(state: TopicState, item: Item): void {
     this.log.write(state, 'delete', [state.epoch, state.name, state.bytes], item)
     state.deleted = true

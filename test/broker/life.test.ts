@@ -34,6 +34,14 @@ async function read(broker: TestBroker): Promise<void> {
   await broker.drop(peer)
 }
 
+/** Reads it without holding it. */
+async function observe(broker: TestBroker): Promise<void> {
+  const peer = await broker.peer()
+  await peer.attach('a', { create: false, observe: true })
+  await peer.read({ start: true })
+  await broker.drop(peer)
+}
+
 /** Waits for what falls due to be read and deleted, however long that takes. */
 function reclaimed(broker: TestBroker): Promise<void> {
   return eventually(async () => {
@@ -140,6 +148,30 @@ describe('a time to live', () => {
     const broker = await TestBroker.start()
     await create(broker, { ttlMs: TTL_MS, lingerMs: MINUTE_MS })
     await expectEnd(broker, MINUTE_MS)
+  })
+
+  test('does not shorten the linger of a topic that has left memory and is only observed', async () => {
+    const broker = await TestBroker.start()
+    await create(broker, { ttlMs: TTL_MS, lingerMs: HOUR_MS })
+    await broker.dormant()
+    for (let i = 0; i < 3; i++) {
+      await broker.clock.advance(TTL_MS / 2)
+      await observe(broker)
+      await broker.dormant()
+    }
+    expect(await exists(broker)).toBe(true)
+  })
+
+  test('begins anew also with a read by who only observes, however near the end of the linger is', async () => {
+    const broker = await TestBroker.start()
+    await create(broker, { ttlMs: 2 * HOUR_MS, lingerMs: HOUR_MS })
+    await broker.clock.advance(HOUR_MS - 10 * MINUTE_MS)
+    await observe(broker)
+    await broker.dormant()
+    const peer = await broker.peer()
+    await peer.attach('a', { create: false })
+    await broker.clock.advance(HOUR_MS + 40 * MINUTE_MS)
+    expect(await exists(broker)).toBe(true)
   })
 
   test('is that of the prefix, unless the topic has its own', async () => {
