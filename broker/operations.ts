@@ -31,7 +31,7 @@ import { type ForkRequest, fork } from './fork.ts'
 import { missing, recreated } from './outcomes.ts'
 import { effectivePolicy, policyInfo, storedPolicy } from './policy.ts'
 import { positionOf } from './positions.ts'
-import { type ReadReply, type ReadRequest, read } from './read.ts'
+import { type ReadReply, type ReadRequest, read, readNow } from './read.ts'
 import type { Reclaimer } from './reclaim.ts'
 import { type ResumeRequest, resume } from './resume.ts'
 import { streamInfo } from './stream-state.ts'
@@ -186,6 +186,11 @@ export class Operations {
   /** What there is now, from a position on, up to a number of bytes. */
   async read(attachment: Attachment, request: ReadRequest): Promise<ReadReply> {
     return using(this.readable(attachment), (topic) => read(this.context, topic, request))
+  }
+
+  /** The same at once; null where that cannot be. */
+  readNow(attachment: Attachment, request: ReadRequest): ReadReply | null {
+    return readNow(this.context, this.readable(attachment), request)
   }
 
   /** Begins an upload or goes on with it. `uploadBegun` is to be called behind the reply. */

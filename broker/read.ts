@@ -33,30 +33,79 @@ export interface ReadReply {
 
 /** Rejects with the error of the outcome, BAD_CURSOR, BAD_REQUEST, CHECKPOINT_UNKNOWN or STORE_CORRUPT. */
 export async function read(context: Context, topic: Topic, request: ReadRequest): Promise<ReadReply> {
-  const position = await positionOf(context, topic, request.from)
-  if (topic.ended !== null) throw topic.ended
-  const { maxBytes = LIMITS.readBytes, raw = false } = request
-  const { firstOffset, committedTo: nextOffset, closeCommitted: closed, bytes: storedBytes } = topic.state
-  const end = Math.min(request.to ?? nextOffset, nextOffset)
-  const batches: Uint8Array[] = []
-  let next = position
-  let bytes = 0
-  while (next < end && bytes < maxBytes) {
-    const before = next
-    const take = (source: Uint8Array, from: number, to: number, behind: number): boolean => {
-      // What is coalesced lies in memory that is used again.
-      batches.push(raw ? source.subarray(from, to) : source.slice(from, to))
-      bytes += to - from
-      next = behind
-      return bytes < maxBytes
-    }
-    const found = await readBatches(context, topic, next)
-    if (raw) takeRaw(found, next, end, take)
-    else coalesce(found, next, end, take)
-    if (next === before) throw hole(topic, before)
+  const page = new Page(topic, request, await positionOf(context, topic, request.from))
+  while (page.wants) page.take(await readBatches(context, topic, page.next))
+  return page.reply()
+}
+
+/** The same at once, where all of it is in memory; null where it is not, or where it must be looked for or refused. */
+export function readNow(context: Context, topic: Topic, request: ReadRequest): ReadReply | null {
+  const position = topic.end === null ? positionNow(topic, request.from) : null
+  if (position === null) return null
+  const page = new Page(topic, request, position)
+  while (page.wants) {
+    const found = context.shard.readMemory(topic.state, page.next)
+    if (found === null) return null
+    page.take(found)
   }
-  if (topic.ended !== null) throw topic.ended
-  return { position, next, firstOffset, nextOffset, closed, storedBytes, batches }
+  return page.reply()
+}
+
+/** A read under way. What there is was settled when it began. */
+class Page {
+  next: number
+  private readonly topic: Topic
+  private readonly position: number
+  private readonly raw: boolean
+  private readonly maxBytes: number
+  private readonly facts: Pick<ReadReply, 'firstOffset' | 'nextOffset' | 'closed' | 'storedBytes'>
+  private readonly end: number
+  private readonly batches: Uint8Array[] = []
+  private bytes = 0
+
+  constructor(topic: Topic, { raw = false, maxBytes = LIMITS.readBytes, to }: ReadRequest, position: number) {
+    if (topic.ended !== null) throw topic.ended
+    const { firstOffset, committedTo: nextOffset, closeCommitted: closed, bytes: storedBytes } = topic.state
+    this.topic = topic
+    this.next = this.position = position
+    this.raw = raw
+    this.maxBytes = maxBytes
+    this.facts = { firstOffset, nextOffset, closed, storedBytes }
+    this.end = Math.min(to ?? nextOffset, nextOffset)
+  }
+
+  get wants(): boolean {
+    return this.next < this.end && this.bytes < this.maxBytes
+  }
+
+  /** Takes what it wants of contiguous batches, the first of which holds `next`. Throws STORE_CORRUPT if it does not. */
+  take(found: Uint8Array): void {
+    const before = this.next
+    if (this.raw) takeRaw(found, this.next, this.end, this.add)
+    else coalesce(found, this.next, this.end, this.add)
+    if (this.next === before) throw hole(this.topic, before)
+  }
+
+  reply(): ReadReply {
+    const { topic, position, next, batches, facts } = this
+    if (topic.ended !== null) throw topic.ended
+    return { position, next, batches, ...facts }
+  }
+
+  private readonly add = (source: Uint8Array, from: number, to: number, behind: number): boolean => {
+    // What is coalesced lies in memory that is used again.
+    this.batches.push(this.raw ? source.subarray(from, to) : source.slice(from, to))
+    this.bytes += to - from
+    this.next = behind
+    return this.bytes < this.maxBytes
+  }
+}
+
+/** Where a read begins, if that is known without a look at the table, and there is something to be read there. */
+function positionNow({ state }: Topic, { start, live, offset }: FromInfo): number | null {
+  if (start === true) return state.firstOffset
+  if (live === true) return state.committedTo
+  return offset !== undefined && offset >= state.firstOffset && offset <= state.committedTo ? offset : null
 }
 
 function takeRaw(

@@ -81,7 +81,7 @@ export abstract class CallerLink implements Client, Attaching {
   protected repliers: { resolve(reply: AttachReply): void; reject(error: LitetopicError): void }[] | null = null
   protected readonly appends: PendingAppend[] = []
   /** Ids of those that it has begun. */
-  protected readonly uploads = new Set<string>()
+  protected uploads: string[] | null = null
   protected readings: Map<number, { reading: Reading; subscription: Subscription | null }> | null = null
 
   constructor(owner: CallerOwner, outlet: Outlet) {
@@ -250,7 +250,7 @@ export abstract class CallerLink implements Client, Attaching {
     this.over = error
     if (this.attachment !== null) {
       // One that cannot be deleted now expires; one that has become a message is kept.
-      for (const id of this.uploads) this.operations.abandon(this.attachment, id).catch(() => undefined)
+      for (const id of this.uploads ?? []) this.operations.abandon(this.attachment, id).catch(() => undefined)
       this.operations.detach(this.attachment)
     }
     this.attachment = null

@@ -64,11 +64,11 @@ export class Caller extends CallerLink {
     return this.whenAttached()
   }
 
-  /** The reply to the attach that was begun, when what it says is durable. */
-  whenAttached(): Promise<AttachReply> {
+  /** The reply to the attach that was begun, when what it says is durable: at once, if it is. */
+  whenAttached(): AttachReply | Promise<AttachReply> {
+    if (this.attachReply !== null) return this.attachReply
     return new Promise((resolve, reject) => {
-      if (this.attachReply !== null) resolve(this.attachReply)
-      else if (this.over !== null) reject(this.over)
+      if (this.over !== null) reject(this.over)
       else {
         this.repliers ??= []
         this.repliers.push({ resolve, reject })
@@ -155,9 +155,12 @@ export class Caller extends CallerLink {
     return this.on((attachment) => this.operations.contextEntries(attachment, options))
   }
 
-  /** What there is now, from a position on. */
-  read(request: ReadRequest): Promise<ReadReply> {
-    return this.on((attachment) => this.operations.read(attachment, request))
+  /** What there is now, from a position on: at once, where it is in memory. */
+  read(request: ReadRequest): ReadReply | Promise<ReadReply> {
+    const { attachment } = this
+    const isUsable = attachment !== null && !attachment.topic.isDormant && attachment.topic.end === null
+    const now = isUsable ? this.operations.readNow(attachment, request) : null
+    return now ?? this.on((usable) => this.operations.read(usable, request))
   }
 
   /** Reads on for as long as there is more: deliveries begin with `start`. The bound is the outlet: it takes what it can. */
@@ -190,7 +193,7 @@ export class Caller extends CallerLink {
    * message by then.
    */
   async upload(request: UploadRequest): Promise<ReplyOf<typeof UP.upload>> {
-    this.uploads.add(request.uploadId)
+    this.uploads = [...(this.uploads ?? []), request.uploadId]
     const reply = await this.on((attachment) => this.operations.upload(attachment, request))
     if (this.attachment !== null) this.operations.uploadBegun(this.attachment, request.uploadId)
     return reply

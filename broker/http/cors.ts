@@ -16,6 +16,8 @@ export const CORS_HEADERS: Readonly<Record<string, string>> = {
   'access-control-expose-headers': '*',
   'cross-origin-resource-policy': 'cross-origin',
   'x-content-type-options': 'nosniff',
+  // What users store is no page of this site, whatever type they gave it.
+  'content-security-policy': "default-src 'none'; sandbox",
 }
 
 /** Answers OPTIONS of a path that takes these methods. */

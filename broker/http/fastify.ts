@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
 import { type ErrorCode, LIMITS } from '../../protocol/index.ts'
 import { checkBy, checkSchema, type Schema } from './check.ts'
+import { OneWriteResponse } from './one-write.ts'
 import { answerUnreadable } from './unreadable.ts'
 
 export type App = FastifyInstance
@@ -42,6 +43,7 @@ export function createApp(
   requestId: (request: IncomingMessage) => string,
 ): { app: App; http: Server } {
   const http = createServer({
+    ServerResponse: OneWriteResponse,
     maxHeaderSize: LIMITS.httpHeaderBytes,
     headersTimeout: LIMITS.httpHeaderMs,
     keepAliveTimeout: LIMITS.httpKeepAliveMs,
