@@ -244,6 +244,13 @@ export class Operations {
     return list(this.context, checkPrefix(prefix), options)
   }
 
+  /** Deletes the attachment's topic, if nothing has ever been stored in it and nobody else has it: it was created for nothing. */
+  async undo({ topic }: Attachment): Promise<void> {
+    if (topic.end !== null || topic.isDormant || topic.attachments.length > 1) return
+    const { nextOffset, producers } = topic.state
+    if (nextOffset === 0 && producers === null) await this.reclaimer.delete(topic, 'deleted')
+  }
+
   /** Deletes the topic; with an epoch, only that incarnation. */
   async delete(name: string, epoch: number | null): Reply<typeof UP.delete> {
     return this.withTopic(checkTopicName(name), async (topic) => {

@@ -246,11 +246,16 @@ export abstract class CallerLink implements Client, Attaching {
     return at < 0 ? undefined : appends.splice(at, 1)[0]
   }
 
+  /** What has become a message is kept. What cannot be deleted now goes when its time is over. */
+  private leaveNothing(attachment: Attachment, uploads: readonly string[]): void {
+    for (const id of uploads) this.operations.abandon(attachment, id).catch(() => undefined)
+    if (this.attachReply?.created === true) this.operations.undo(attachment).catch(() => undefined)
+  }
+
   private finish(error: LitetopicError): void {
     this.over = error
     if (this.attachment !== null) {
-      // One that cannot be deleted now expires; one that has become a message is kept.
-      for (const id of this.uploads ?? []) this.operations.abandon(this.attachment, id).catch(() => undefined)
+      if (this.uploads !== null) this.leaveNothing(this.attachment, this.uploads)
       this.operations.detach(this.attachment)
     }
     this.attachment = null

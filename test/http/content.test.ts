@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { INLINE_BYTES } from '../../broker/http/content/receive.ts'
 import { LIMITS } from '../../protocol/index.ts'
-import { afterwards } from '../broker/brokers.ts'
+import { afterwards, message } from '../broker/brokers.ts'
 import { eventually } from '../broker/virtual-clock.ts'
 import { HttpBroker, problemOf } from './http.ts'
 
@@ -143,6 +143,22 @@ describe('the content of a message over HTTP', () => {
       await eventually(async () => (await http.json<{ attachments: number }>('/v1/sessions/a')).attachments === 0)
     }
     expect(await posted(http, '/v1/data/a', randomBytes(LARGE))).toMatchObject({ offset: 1 })
+  })
+
+  it('that is cut off leaves no topic where there was none', async () => {
+    const http = await HttpBroker.start()
+    const socket = begin(http, '/v1/data/new', LARGE, randomBytes(4 * partBytes))
+    await eventually(async () => (await http.fetch('/v1/sessions/new')).status === 200)
+    socket.destroy()
+    await eventually(async () => (await http.fetch('/v1/sessions/new')).status === 404)
+    // Not where somebody else has it by then.
+    const other = begin(http, '/v1/data/new', LARGE, randomBytes(4 * partBytes))
+    await eventually(async () => (await http.fetch('/v1/sessions/new')).status === 200)
+    const peer = await http.test.peer()
+    await peer.attach('new', { producer: 'p' })
+    other.destroy()
+    await eventually(async () => (await http.json<{ attachments: number }>('/v1/sessions/new')).attachments === 1)
+    expect(await peer.append({ sequence: 0 }, message('kept'))).toBe(0)
   })
 
   it('is refused beyond the bound, told or not, and where it is not what its type says', async () => {
