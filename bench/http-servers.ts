@@ -12,6 +12,8 @@ export interface HttpTarget {
 export interface HttpTargetServer {
   readonly port: number
   readonly pid: number
+  /** What it answers with 404 may be stored all the same, and is sent again: version 0.3.7 of the reference server does so on files. */
+  readonly mayRepeat: boolean
   /** Path of a stream by its number. */
   path(stream: number): string
   stop(): Promise<void>
@@ -28,6 +30,7 @@ const litetopic: HttpTarget = {
     return {
       port: Number(port),
       pid: broker.pid,
+      mayRepeat: false,
       path: (stream) => `/v1/stream/bench/${stream}`,
       stop: () => broker.stop(),
     }
@@ -43,6 +46,7 @@ const durableStreams = (name: string, onFiles: boolean): HttpTarget => ({
     return {
       port,
       pid: child.pid ?? 0,
+      mayRepeat: onFiles,
       path: (stream) => `/bench/${stream}`,
       async stop() {
         await endChild(child)
