@@ -128,12 +128,15 @@ describe('a tiny run of all', () => {
 
   it('http: every server bears the requests and the readers, and the product is compared with each', () => {
     const at = (...path: string[]) => figureAt(resultsOf('http'), ...path)
+    const { params = {} } = report.runs.find(({ scenario }) => scenario === 'http') ?? {}
     for (const { name } of HTTP_TARGETS) {
-      for (const workload of ['appends', 'reads']) {
-        expect(at(workload, name, 'requestsPerSecond')).toBeGreaterThan(0)
-        expect(at(workload, name, 'answerMs', 'p50')).toBeGreaterThan(0)
+      for (const workload of ['appends', 'reads', 'events']) {
+        if (params[`${name}, ${workload}`] !== undefined && name !== 'litetopic') continue
+        const [rate, times] =
+          workload === 'events' ? ['deliveriesPerSecond', 'deliveryMs'] : ['requestsPerSecond', 'answerMs']
+        expect(at(workload, name, rate as string)).toBeGreaterThan(0)
+        expect(at(workload, name, times as string, 'p50')).toBeGreaterThan(0)
       }
-      expect(at('events', name, 'deliveryMs', 'p50')).toBeGreaterThan(0)
     }
     expect(at('events', 'litetopic', 'readersLate')).toBe(0)
     expect(Object.keys(figuresAt(resultsOf('http'), 'against'))).toEqual(['appends', 'reads', 'events'])
