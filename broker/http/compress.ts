@@ -1,12 +1,9 @@
 /** Compression of JSON answers, for who accepts it and where it pays. Live streams never come this way: they are sent piece by piece. */
 
-import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip } from 'node:zlib'
 import { LIMITS } from '../../protocol/index.ts'
 import type { Reply, Request } from './fastify.ts'
 
-const asGzip = promisify(gzip)
-const asBrotli = promisify(brotliCompress)
 /** Takes about as long as gzip, and gives less. */
 const BROTLI = {
   params: { [constants.BROTLI_PARAM_QUALITY]: 4, [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT },
@@ -15,19 +12,33 @@ const BROTLI = {
 type Encoding = 'br' | 'gzip'
 
 /**
- * The payload as the client accepts it: as it is, or compressed. One with an ETag stays as it is, because the tag is that of these
- * bytes.
+ * Hands on the payload as the client accepts it: at once as it is, or compressed. One with an ETag stays as it is, because the tag is
+ * that of these bytes.
  */
-export async function compressed(request: Request, reply: Reply, payload: unknown): Promise<unknown> {
-  if (typeof payload !== 'string' && !Buffer.isBuffer(payload)) return payload
-  const type = reply.getHeader('content-type')
-  if (typeof type !== 'string' || !/^application\/(?:[\w.-]+\+)?(?:json|x-ndjson)\b/.test(type)) return payload
-  if (reply.hasHeader('content-encoding') || reply.hasHeader('etag')) return payload
-  reply.header('vary', 'accept-encoding')
-  const encoding = encodingFor(request.headers['accept-encoding'])
-  if (encoding === null || payload.length < LIMITS.httpCompressBytes) return payload
+export function compressed(
+  request: Request,
+  reply: Reply,
+  payload: unknown,
+  done: (error: Error | null, payload?: unknown) => void,
+): void {
+  const encoding = isJson(reply, payload) ? encodingFor(request.headers['accept-encoding']) : null
+  if (encoding === null) {
+    done(null, payload)
+    return
+  }
   reply.header('content-encoding', encoding).removeHeader('content-length')
-  return encoding === 'br' ? asBrotli(payload, BROTLI) : asGzip(payload)
+  if (encoding === 'br') brotliCompress(payload as string | Buffer, BROTLI, done)
+  else gzip(payload as string | Buffer, done)
+}
+
+/** Is it worth it? If only its size speaks against it, other answers of the route may be compressed. */
+function isJson(reply: Reply, payload: unknown): boolean {
+  if (typeof payload !== 'string' && !Buffer.isBuffer(payload)) return false
+  if (reply.hasHeader('content-encoding') || reply.hasHeader('etag')) return false
+  const type = reply.getHeader('content-type')
+  if (typeof type !== 'string' || !/^application\/(?:[\w.-]+\+)?(?:json|x-ndjson)\b/.test(type)) return false
+  reply.header('vary', 'accept-encoding')
+  return payload.length >= LIMITS.httpCompressBytes
 }
 
 /** The best of those accepted, by RFC 9110: a weight of 0 refuses. */
