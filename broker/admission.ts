@@ -61,6 +61,27 @@ interface Bound {
 
 /** Takes so many records and bytes from the rates. To be called last: what is taken is not given back. */
 export function admitRate(who: Bound, records: number, bytes: number, nowMs: number): void {
+  checkRate(who, records, bytes, nowMs)
+  for (const scope of who.scopes) {
+    scope.records?.take(who, records)
+    scope.bytes?.take(who, bytes)
+  }
+}
+
+/** What begins a topic: to be called before that is made, for who has no attachment yet. Takes nothing, and keeps no turn. */
+export function admitFirst(scopes: readonly Scope[], records: Uint8Array, count: number, nowMs: number): void {
+  const who = { scopes }
+  admitMessages(scopes, records, 0, records.length)
+  admitStored(scopes, records.length)
+  try {
+    checkRate(who, count, records.length, nowMs)
+  } finally {
+    forgetTurns(who)
+  }
+}
+
+/** Is it the turn of `who` for so much? Else it has one from now on. */
+function checkRate(who: Bound, records: number, bytes: number, nowMs: number): void {
   const { scopes } = who
   for (const scope of scopes) {
     const recordsMs = scope.records?.waitMs(who, records, nowMs) ?? 0
@@ -69,10 +90,6 @@ export function admitRate(who: Bound, records: number, bytes: number, nowMs: num
       throw scope.rated('recordsPerSecond', scope.records.with(records), recordsMs)
     }
     if (scope.bytes !== null && bytesMs > 0) throw scope.rated('bytesPerSecond', scope.bytes.with(bytes), bytesMs)
-  }
-  for (const scope of scopes) {
-    scope.records?.take(who, records)
-    scope.bytes?.take(who, bytes)
   }
 }
 

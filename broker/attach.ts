@@ -16,7 +16,7 @@ import {
   type UP,
 } from '../protocol/index.ts'
 import type { ProducerState, TopicExtra, TopicPolicy } from '../storage/index.ts'
-import { admitAttachment, admitTopic, enter, forgetTurns, leave } from './admission.ts'
+import { admitAttachment, admitFirst, admitTopic, enter, forgetTurns, leave } from './admission.ts'
 import type { Client } from './client.ts'
 import type { CommitItem } from './commit-item.ts'
 import { type Context, policyOf } from './context.ts'
@@ -43,14 +43,19 @@ export interface AttachRequest extends AttachOptions {
   readonly mustCreate?: boolean
   /** If this creates the topic, it lingers for ever, unless the configuration says how long those of its prefix do. */
   readonly keep?: boolean
-  /** If this creates the topic: bytes of what is appended as soon as it is attached, so as to be in one commit with the creation. */
-  readonly firstBytes?: number
+  /**
+   * If this creates the topic: what is appended as soon as it is attached, so as to be in one commit with the creation. What is refused
+   * of it for the bounds of a scope makes no topic.
+   */
+  readonly first?: { readonly records: Uint8Array; readonly count: number }
   /** Of a single request: the lease; see `checkLease`. */
   readonly leaseMs?: number
 }
 
 /** Who attaches: told of the attachment and then of the reply, or that it is refused, also in between. */
 export interface Attaching {
+  /** Is it gone meanwhile? Then no topic is made for it. */
+  readonly isGone?: boolean
   attached(attachment: Attachment): void
   answered(reply: AttachReply): void
   /** The attachment that it was told of, if any, is detached. */
@@ -88,6 +93,7 @@ export class Attachments {
       try {
         if (failure !== null) throw failure
         found = this.reclaimer.alive(known)
+        if (found === null && attaching.isGone === true) throw gone(name)
         const topic = found ?? this.create(client, name, options, policy)
         if (found !== null) this.admit(client, found, options)
         attachment = this.add(topic, client, handle, options)
@@ -115,13 +121,17 @@ export class Attachments {
 
   private create(client: Client, name: string, options: AttachRequest, own: TopicPolicy | null): Topic {
     const { registry, shard, clock, scopes, policies } = this.context
-    const { create, observe, epoch, keep, firstBytes } = options
+    const { create, observe, epoch, keep, first } = options
     if (create === false || observe === true || epoch !== undefined) throw missing(name, epoch !== undefined)
     const bounds = scopes.of(client, name)
     admitAttachment(bounds)
     admitTopic(bounds)
     const policy = keep === true ? kept(policies, name, own) : own
-    if (firstBytes !== undefined) shard.log.reserve(firstBytes + CREATION_BYTES)
+    if (first !== undefined) {
+      const { records, count } = first
+      if (count > 0) admitFirst(scopes.of(client, { name, state: { bytes: 0 } }), records, count, clock.monotonicMs())
+      shard.log.reserve(records.length + CREATION_BYTES)
+    }
     return registry.add(shard.create(name, clock.wallMs(), policy, null, topicExtra(client, options)))
   }
 
@@ -246,6 +256,10 @@ class Answer implements CommitItem {
     const producer = slot < 0 ? null : (topic.state.producers?.[slot] ?? null)
     return producer !== null && producer.sequence >= 0 ? producer : null
   }
+}
+
+function gone(name: string): LitetopicError {
+  return new LitetopicError('CONNECTION_CLOSED', `who was to create topic ${name} is gone`, { topic: name })
 }
 
 function requestFacts({ observe, anonymous, leaseMs }: AttachRequest, producerId: string | null): RequestFacts {

@@ -18,7 +18,7 @@ import {
   type UP,
 } from '../protocol/index.ts'
 import { FORK_BYTES, streamsAt } from '../storage/index.ts'
-import { admitRate, admitStored, admitTopic } from './admission.ts'
+import { admitFirst, admitRate, admitTopic } from './admission.ts'
 import type { Client } from './client.ts'
 import { AppendItem, CallbackItem } from './committer.ts'
 import { allCommitted, type Context } from './context.ts'
@@ -100,8 +100,9 @@ function create(
   const size = first?.records.length ?? 0
   admitTopic(bounds)
   if (first !== undefined) {
-    admitStored(bounds, size)
-    admitRate({ scopes: bounds }, first.count, size, clock.monotonicMs())
+    const nowMs = clock.monotonicMs()
+    admitFirst(scopes.of(client, { name: as, state: { bytes: 0 } }), first.records, first.count, nowMs)
+    admitRate({ scopes: bounds }, first.count, size, nowMs)
   }
   const { principal } = client
   const contentType = request.contentType ?? state.extra?.contentType

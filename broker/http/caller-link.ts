@@ -142,6 +142,10 @@ export abstract class CallerLink implements Client, Attaching {
 
   ended(): void {}
 
+  get isGone(): boolean {
+    return this.over !== null
+  }
+
   attached(attachment: Attachment): void {
     if (this.over !== null) {
       this.operations.detach(attachment)

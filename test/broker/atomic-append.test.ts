@@ -152,6 +152,18 @@ test('bad input is refused, and leaves the topic as it was', async () => {
   expect(await append(caller, { streamSeq: '' }, message('x'))).toMatchObject({ offset: 0, closed: false })
 })
 
+test('who is gone before the topic is known not to be there creates none, nor half of what it asked', async () => {
+  const broker = await CallerBroker.start()
+  const caller = broker.request()
+  const first = recordsOf(message('one'))
+  caller.begin('a', { mustCreate: true, anonymous: true, first })
+  const appended = codeOf(caller.atomicAppend({ producerEpoch: 0, sequence: 0, ...first }))
+  caller.close()
+  expect(await appended).toBe('CONNECTION_CLOSED')
+  const other = await broker.caller('a', { mustCreate: true, anonymous: true })
+  expect((await other.whenAttached()).created).toBe(true)
+})
+
 test('all of it is stored, or nothing', async () => {
   const disk = new MemoryDisk()
   const store = await HeldStore.open(disk)

@@ -47,12 +47,16 @@ export class CallerBroker {
     return CallerBroker.start({ disk: this.disk.copy(), clock: this.clock })
   }
 
-  /** A request that is attached to the topic: as a producer, anonymously, or as it says. */
-  async caller(name: string, as: string | AttachRequest = { anonymous: true }): Promise<Caller> {
+  request(): Caller {
     const { operations } = this.core
     const owner = { operations, overloaded: false, whenRelieved: () => undefined }
     const outlet = { clogged: false, whenUnclogged: () => undefined, cut: () => undefined }
-    const caller = new Caller(owner, outlet)
+    return new Caller(owner, outlet)
+  }
+
+  /** A request that is attached to the topic: as a producer, anonymously, or as it says. */
+  async caller(name: string, as: string | AttachRequest = { anonymous: true }): Promise<Caller> {
+    const caller = this.request()
     await caller.attach(name, typeof as === 'string' ? { producer: as } : as)
     return caller
   }

@@ -64,7 +64,7 @@ async function begin(
     keep: true,
     contentType,
     policy: expiry,
-    firstBytes: records.length,
+    first: { records, count },
   })
   const isEmpty = count === 0 && !closed
   const [{ epoch }] = await Promise.all([

@@ -99,6 +99,29 @@ describe('is refused', () => {
   })
 })
 
+it.each([
+  { policies: { new: { limits: { recordsPerSecond: 1 } } } },
+  { policies: { new: { limits: { bytes: 50 } } } },
+  { policies: { new: { limits: { messageBytes: 5 } } } },
+  { limits: { topic: { bytes: 5 } } },
+])('what a stream is to begin with, and is refused for its bounds, makes no stream: %j', async (options) => {
+  const bound = await HttpBroker.start(options)
+  const put = (name: string): Promise<Response> =>
+    bound.fetch(`/v1/stream/new/${name}`, {
+      method: 'PUT',
+      headers: TEXT,
+      body: 'forty bytes, or so, are too many for some',
+    })
+  await put('other')
+  const { status } = await put('one')
+  expect([413, 429]).toContain(status)
+  // Had it been made, the next one would be answered as if all were there.
+  expect((await bound.fetch('/v1/stream/new/one')).status).toBe(404)
+  await bound.test.clock.advance(1000)
+  const again = await put('one')
+  expect(again.status).toBe(status === 429 ? 201 : status)
+})
+
 it('a body that is cut off is not appended, and creates nothing', async () => {
   for (const [method, path] of [
     ['POST', PATH],
