@@ -6,5 +6,7 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     pool: 'forks',
+    // Many tests wait for processes, clocks of others and the disk: two cores bear three at a time.
+    maxWorkers: 3,
   },
 })

@@ -23,6 +23,8 @@ export async function serve(options: ServeOptions): Promise<void> {
   const broker = await startBroker({ ...merged, dataDir, log: (line) => console.error(line) })
   const stopped = untilSignal()
   console.log(`litetopic listening on ${broker.url}`)
+  const http = broker.url.replace(/^ws/, 'http').replace(/\/v1\/ws$/, '')
+  console.log(`  HTTP at ${http}, described in ${http}/openapi.json`)
   console.log(`  data in ${dataDir}, durability ${merged.durability ?? 'fsync'}`)
   const url = broker.port === DEFAULT_PORT ? '' : ` --url ${broker.url}`
   console.log('  try, in two other terminals:')
