@@ -60,8 +60,14 @@ function readQuery(route: Route): void {
 
 /** JSON that is read may be long; what a write is answered with is not. */
 function compress(route: Route): void {
-  if (route.method !== 'GET' || route.schema?.response === undefined) return
+  if (route.method !== 'GET' || !answersJson(route.schema?.response)) return
   route.onSend = [...[route.onSend ?? []].flat(), compressed] as typeof route.onSend
+}
+
+/** A schema by itself is that of JSON. */
+function answersJson(response: unknown): boolean {
+  const { 200: answer } = (response ?? {}) as { 200?: { content?: object } }
+  return answer !== undefined && (answer.content === undefined || 'application/json' in answer.content)
 }
 
 function answerMissing(methods: readonly string[], request: Request, reply: Reply): void {

@@ -12,7 +12,7 @@ const BROTLI = {
 type Encoding = 'br' | 'gzip'
 
 /**
- * Hands on the payload as the client accepts it: at once as it is, or compressed. One with an ETag stays as it is, because the tag is
+ * Hands on the payload as the client accepts it: at once as it is, or compressed. One with a strong ETag stays as it is, because the tag is
  * that of these bytes.
  */
 export function compressed(
@@ -34,11 +34,18 @@ export function compressed(
 /** Is it worth it? If only its size speaks against it, other answers of the route may be compressed. */
 function isJson(reply: Reply, payload: unknown): boolean {
   if (typeof payload !== 'string' && !Buffer.isBuffer(payload)) return false
-  if (reply.hasHeader('content-encoding') || reply.hasHeader('etag')) return false
+  if (reply.hasHeader('content-encoding') || hasStrongTag(reply)) return false
   const type = reply.getHeader('content-type')
   if (typeof type !== 'string' || !/^application\/(?:[\w.-]+\+)?(?:json|x-ndjson)\b/.test(type)) return false
-  reply.header('vary', 'accept-encoding')
+  const vary = reply.getHeader('vary')
+  reply.header('vary', vary === undefined ? 'accept-encoding' : `${vary}, accept-encoding`)
   return payload.length >= LIMITS.httpCompressBytes
+}
+
+/** A weak one is that of what is meant, in whatever encoding. */
+function hasStrongTag(reply: Reply): boolean {
+  const tag = reply.getHeader('etag')
+  return typeof tag === 'string' && !tag.startsWith('W/')
 }
 
 /** The best of those accepted, by RFC 9110: a weight of 0 refuses. */

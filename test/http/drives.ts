@@ -59,6 +59,13 @@ const repeated =
     await call(path, init(numbered(0, 'q')))
   }
 
+/** A Durable Streams stream with an append, closed. */
+async function fillStream(http: HttpBroker, path: string): Promise<void> {
+  const headers = { 'content-type': 'text/plain' }
+  await http.fetch(path, { method: 'PUT', headers })
+  await http.fetch(path, { method: 'POST', headers: { ...headers, 'stream-closed': 'true' }, body: 'hi' })
+}
+
 const text = (method: string, body: string) => (headers: Record<string, string>) => ({ method, headers, body })
 
 export const DRIVES: Readonly<Record<string, Drive>> = {
@@ -73,6 +80,31 @@ export const DRIVES: Readonly<Record<string, Drive>> = {
     await call('/v1/events/a/b', { headers: { 'last-event-id': 'end' } })
   },
   'GET /v1/broker': (call) => call('/v1/broker'),
+  'PUT /v1/stream/{name}': async (call) => {
+    await call('/v1/stream/d', { headers: { 'content-type': 'text/plain' } })
+    await call('/v1/stream/d', { headers: { 'content-type': 'text/plain' } })
+  },
+  'POST /v1/stream/{name}': async (call, http) => {
+    const type = { 'content-type': 'text/plain' }
+    await http.fetch('/v1/stream/d', { method: 'PUT', headers: type })
+    await call('/v1/stream/d', { headers: type, body: 'a' })
+    await call('/v1/stream/d', { headers: { ...type, ...numbered(0) }, body: 'b' })
+  },
+  'HEAD /v1/stream/{name}': async (call, http) => {
+    await fillStream(http, '/v1/stream/d')
+    await call('/v1/stream/d')
+  },
+  'GET /v1/stream/{name}': async (call, http) => {
+    await fillStream(http, '/v1/stream/d')
+    const first = await call('/v1/stream/d')
+    await call('/v1/stream/d', { headers: { 'if-none-match': first.headers.get('etag') ?? '' } })
+    await call('/v1/stream/d?live=long-poll&offset=now')
+    await call('/v1/stream/d?live=sse&offset=-1')
+  },
+  'DELETE /v1/stream/{name}': async (call, http) => {
+    await fillStream(http, '/v1/stream/d')
+    await call('/v1/stream/d')
+  },
   'GET /v1/sessions': async (call, http) => {
     await fill(http)
     await http.json('/v1/sessions/a/c', put(), 201)

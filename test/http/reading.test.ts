@@ -195,6 +195,19 @@ describe('reading', () => {
     expect((await http.fetch('/v1/sessions/a')).status).toBe(404)
   })
 
+  it('is compressed for who accepts that', async () => {
+    const http = await HttpBroker.start()
+    await http.json('/v1/records/a', post({ text: 'words and words '.repeat(1000) }), 201)
+    for (const accept of ['application/json', LINES]) {
+      const plain = await http.fetch('/v1/records/a', { headers: { accept, 'accept-encoding': 'identity' } })
+      const packed = await http.fetch('/v1/records/a', { headers: { accept, 'accept-encoding': 'gzip' } })
+      expect([plain, packed].map(({ headers }) => headers.get('content-encoding'))).toEqual([null, 'gzip'])
+      expect(packed.headers.get('vary')).toBe('accept, accept-encoding')
+      expect(packed.headers.get('etag')).toBe(plain.headers.get('etag'))
+      expect(await packed.text()).toBe(await plain.text())
+    }
+  })
+
   it('is not repeated for who has it already', async () => {
     const http = await HttpBroker.start()
     await messages(http, 3)

@@ -150,7 +150,7 @@ function setHeaders(reply: Reply, request: Request, query: Query, range: Range):
 function tagOf(range: Range): string {
   const { type, raw, to, firstOffset, nextOffset } = range
   const also = type === JSON_TYPE ? `-${firstOffset}-${nextOffset}` : ''
-  return `"${cursorAt(range, range.from)}-${to}-${TYPES.indexOf(type)}${raw ? 'r' : ''}${also}"`
+  return `W/"${cursorAt(range, range.from)}-${to}-${TYPES.indexOf(type)}${raw ? 'r' : ''}${also}"`
 }
 
 function cursorAt({ incarnation, epoch }: Range, next: number): string {
