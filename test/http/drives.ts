@@ -5,11 +5,9 @@
  */
 
 import { UP } from '../../protocol/index.ts'
+import type { Drive } from './drive.ts'
 import type { HttpBroker } from './http.ts'
-
-/** Asks the operation, and checks its answer by the document. */
-export type Call = (path: string, init?: RequestInit) => Promise<Response>
-export type Drive = (call: Call, http: HttpBroker) => Promise<unknown>
+import { SUBSCRIPTION_DRIVES } from './subscription-drives.ts'
 
 const JSON_TYPE = { 'content-type': 'application/json' }
 const put = (body?: unknown): RequestInit => ({ method: 'PUT', ...bodyOf(body) })
@@ -69,6 +67,7 @@ async function fillStream(http: HttpBroker, path: string): Promise<void> {
 const text = (method: string, body: string) => (headers: Record<string, string>) => ({ method, headers, body })
 
 export const DRIVES: Readonly<Record<string, Drive>> = {
+  ...SUBSCRIPTION_DRIVES,
   'GET /openapi.json': (call) => call('/openapi.json'),
   'GET /problems/{code}': (call) => call('/problems/NOT_FOUND'),
   'GET /v1/events/{name}': async (call, http) => {
