@@ -156,10 +156,22 @@ function writeRest(
   base: number,
   answer: CallbackItem,
 ): void {
+  if (streamSeq !== undefined) context.shard.setExtra(topic.state, { streamSeq }, close === true ? null : answer)
+  if (close === true) closeNow(context, topic, { slot, sequence, base }, answer)
+}
+
+/**
+ * The topic takes no more records: streams that are open end as stopped. `slot` is that of the producer whose sequence it uses, or -1.
+ * To be called where all of it goes into one commit, for which `closeBytes` are needed.
+ */
+export function closeNow(
+  context: Context,
+  topic: Topic,
+  { slot, sequence, base }: { slot: number; sequence: number; base: number },
+  answer: CallbackItem,
+): void {
   const { shard, clock } = context
   const { state } = topic
-  if (streamSeq !== undefined) shard.setExtra(state, { streamSeq }, close === true ? null : answer)
-  if (close !== true) return
   for (const streamId of [...(state.openStreams?.keys() ?? [])]) stopStream(context, topic, streamId, CLOSE_REASON)
   const closed = new CallbackItem(
     () => {
@@ -173,13 +185,18 @@ function writeRest(
   topic.lastUsedMs = topic.appendedMs = clock.monotonicMs()
 }
 
+/** More than closing a topic takes that has so many open streams. */
+export function closeBytes(openStreams: number): number {
+  return openStreams * STOPPED_BYTES
+}
+
 /** What readers of a stream are told that was open when its topic was closed. */
 const CLOSE_REASON = 'the topic was closed'
 
 function together({ shard }: Context, { topic, client }: Attachment, request: AtomicAppend, write: () => void): void {
-  const open = request.close === true ? (topic.state.openStreams?.size ?? 0) : 0
+  const open = request.close === true ? closeBytes(topic.state.openStreams?.size ?? 0) : 0
   const texts = 3 * ((client.principal?.length ?? 0) + LIMITS.nameBytes + LIMITS.streamSeqBytes)
-  shard.together(request.records.length + texts + open * STOPPED_BYTES, write)
+  shard.together(request.records.length + texts + open, write)
 }
 
 function outcome({ topic, producerId }: Attachment): Omit<AtomicAppended, 'offset' | 'repeat'> {

@@ -19,6 +19,7 @@ import {
 } from '../protocol/index.ts'
 import { FORK_BYTES, streamsAt } from '../storage/index.ts'
 import { admitFirst, admitRate, admitTopic } from './admission.ts'
+import { closeBytes, closeNow } from './atomic-append.ts'
 import type { Client } from './client.ts'
 import { AppendItem, CallbackItem } from './committer.ts'
 import { allCommitted, type Context } from './context.ts'
@@ -44,6 +45,8 @@ export interface ForkRequest {
   readonly contentType?: string
   /** Records that the fork begins with, in one commit with its creation. Default: none. */
   readonly first?: { readonly records: Uint8Array; readonly count: number }
+  /** It takes no records behind those. Default false. */
+  readonly close?: boolean
 }
 
 /**
@@ -95,7 +98,7 @@ function create(
   const { state } = topic
   if (topic.ended !== null) throw topic.ended
   if (at < state.firstOffset) throw endedError(topic, 'trimmed', shard.incarnation)
-  const { as, first } = request
+  const { as, first, close } = request
   const bounds = scopes.of(client, as)
   const size = first?.records.length ?? 0
   admitTopic(bounds)
@@ -111,9 +114,12 @@ function create(
   const policy = request.keep === true ? kept(policies, as, given) : given
   const facts = { createdMs: clock.wallMs(), policy, extra, streams, givenBytes: size }
   let made: Topic | undefined
-  shard.together(FORK_BYTES + size, () => {
+  shard.together(FORK_BYTES + size + (close === true ? closeBytes(streams.length) : 0), () => {
     made = registry.add(shard.fork(state, at, as, facts, null))
     if (first !== undefined) appendFirst(context, made, first, principal)
+    if (close !== true) return
+    const place = { slot: -1, sequence: 0, base: made.state.nextOffset }
+    closeNow(context, made, place, new CallbackItem(ignore, ignore))
   })
   const fork = made as unknown as Topic
   // Who asked for it is to find it, also where topics go as soon as nobody is attached.
@@ -196,3 +202,5 @@ function checkDepth({ name, state }: Topic): void {
   const details = { limit: 'forkDepth', value, bound: LIMITS.forkDepth }
   throw new LitetopicError('LIMIT_EXCEEDED', `topic ${name} is a fork of ${value - 1} forks one of another`, details)
 }
+
+function ignore(): void {}

@@ -57,6 +57,7 @@ export async function createFork(
     epoch: found.epoch,
     policy,
     keep: true,
+    close: closed,
     ...(first.count > 0 && { first: { records: first.bytes, count: first.count } }),
   })
   const { created, epoch, nextOffset: next } = made
@@ -64,7 +65,7 @@ export async function createFork(
     const there = await caller.describe(name)
     checkSame(name, there, { contentType, closed })
     checkSameExpiry(name, there, caller.policyFor(name, policy))
-  } else if (closed) await close(face, reply, caller, name)
+  }
   return answer(reply, { status: created ? 201 : 200, epoch, next, contentType, closed }, request)
 }
 
@@ -175,13 +176,6 @@ function expiryOf({ policy }: Found): PolicyInfo {
     ...(typeof policy?.ttlMs === 'number' && { ttlMs: policy.ttlMs }),
     ...(typeof policy?.expiresAtMs === 'number' && { expiresAtMs: policy.expiresAtMs }),
   }
-}
-
-async function close(face: Face, reply: Reply, reader: Caller, name: string): Promise<void> {
-  reader.close()
-  const caller = face.caller(reply)
-  caller.begin(name, { create: false, anonymous: true })
-  await caller.atomicAppend({ producerEpoch: 0, sequence: 0, records: NO_RECORDS.bytes, count: 0, close: true })
 }
 
 function otherType(source: string, contentType: string, given: string): LitetopicError {

@@ -2,7 +2,8 @@
 
 import { beforeEach, describe, expect, it } from 'vitest'
 import { LIMITS } from '../../../protocol/index.ts'
-import { context, message } from '../../broker/brokers.ts'
+import { MemoryDisk, openMemoryStore } from '../../../storage/index.ts'
+import { context, message, TestBroker } from '../../broker/brokers.ts'
 import { contentOf, large, upload } from '../../broker/large.ts'
 import { HttpBroker, problemOf } from '../http.ts'
 
@@ -91,6 +92,21 @@ describe('a fork', () => {
     for (const other of [at, { ...at, 'stream-closed': 'true', 'stream-fork-sub-offset': '2' }]) {
       expect(await problemOf(await fork(other, 'p!'))).toMatchObject({ status: 409, code: 'TOPIC_EXISTS' })
     }
+  })
+
+  it('that begins closed is never there and open, also where a kill loses the newest commit', async () => {
+    const disk = new MemoryDisk()
+    http = await HttpBroker.start({ store: await openMemoryStore(disk) })
+    await put(SOURCE, TEXT, 'hello')
+    expect((await fork({ ...TEXT, 'stream-closed': 'true' }, ' you')).status).toBe(201)
+    const states: string[] = []
+    for (const lost of [0, 1]) {
+      const left = disk.copy()
+      left.entries.length -= lost
+      const read = await new HttpBroker(await TestBroker.start({}, left)).fetch(FORK)
+      states.push(`${read.status} ${read.headers.get('stream-closed')}`)
+    }
+    expect(states).toEqual(['200 true', '404 null'])
   })
 
   it('lives as long as its source may, unless it says how long itself, and lingers for ever', async () => {
