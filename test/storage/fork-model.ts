@@ -1,6 +1,7 @@
 /** Topics and forks as plain lists of records, each fork with a copy of what it shares; and whether a shard agrees with them. */
 
 import { expect } from 'vitest'
+import { ownerOf } from '../../storage/lineage.ts'
 import {
   contextNames,
   findCheckpoint,
@@ -107,6 +108,17 @@ export async function expectTopic(rig: Rig, state: TopicState, topic: ForkTopic)
     expect(await findRecordId(table, state, id), `id ${id} of ${name}`).toBe(offset)
   }
   await expectStreams(rig, state, topic)
+  for (const [offset, record] of records.entries()) {
+    if (record.kind !== 'large' || offset < firstOffset) continue
+    const { uploadId, size } = record
+    const content = await rig.shard.parts.read(ownerOf(state, offset).epoch, uploadId, 0, size)
+    expect(Buffer.from(content).equals(contentOf(uploadId, size)), `content of ${uploadId}`).toBe(true)
+  }
+}
+
+/** Of a large message: one part. */
+export function contentOf(uploadId: string, size: number): Buffer {
+  return Buffer.alloc(size, uploadId)
 }
 
 async function expectStreams(rig: Rig, state: TopicState, topic: ForkTopic): Promise<void> {
@@ -154,7 +166,15 @@ export async function expectNothingElse(rig: Rig, model: ReadonlyMap<string, For
     const found = await table.scan({ gte: Buffer.of(index), lt: Buffer.of(index + 1), limit: 100_000 })
     return new Set(found.map(({ key }) => Buffer.from(key).readUIntBE(2, 6)))
   }
-  for (const index of [INDEX.chunk, INDEX.stream, INDEX.recordId, INDEX.context, INDEX.checkpoint, INDEX.fork]) {
+  for (const index of [
+    INDEX.chunk,
+    INDEX.stream,
+    INDEX.recordId,
+    INDEX.context,
+    INDEX.checkpoint,
+    INDEX.part,
+    INDEX.fork,
+  ]) {
     for (const epoch of await epochs(index)) expect(needed, `index ${index.toString(16)}`).toContain(epoch)
   }
   const hidden = [...needed].filter((epoch) => !live.has(epoch))

@@ -26,7 +26,7 @@ import type { TopicState } from '../../storage/topic-state.ts'
 
 export type TestRecord =
   | { kind: 'message'; text: string; id?: string }
-  | { kind: 'large'; uploadId: string; size: number }
+  | { kind: 'large'; uploadId: string; size: number; sha256?: Uint8Array }
   | { kind: 'context'; op: ContextOp; name: string; text: string }
   | { kind: 'checkpoint'; name: string }
   | { kind: 'stream'; state: StreamState; streamId: string }
@@ -192,8 +192,8 @@ export function encode(records: readonly TestRecord[]): Uint8Array {
 function encodeOne(out: ByteWriter, record: TestRecord): void {
   if (record.kind === 'message') writeMessage(out, text(record.text), { id: record.id })
   if (record.kind === 'large') {
-    const { uploadId, size } = record
-    writeMessage(out, NO_DATA, { parts: { uploadId, size, sha256: new Uint8Array(32) } })
+    const { uploadId, size, sha256 = new Uint8Array(32) } = record
+    writeMessage(out, NO_DATA, { parts: { uploadId, size, sha256 } })
   }
   if (record.kind === 'context') writeContext(out, record.op, record.name, text(record.text))
   if (record.kind === 'checkpoint') writeCheckpoint(out, record.name, text('{}'))
