@@ -12,6 +12,7 @@ import { answerProblem } from './answers.ts'
 import { addRoutes } from './assemble.ts'
 import { Face, type FaceOptions } from './face.ts'
 import { type App, createApp } from './fastify.ts'
+import { asksForWebSocket, passOver } from './other-upgrades.ts'
 import { newRequestIds } from './request-id.ts'
 
 /**
@@ -52,7 +53,10 @@ export class HttpServer implements Transport {
     const { host, port } = this.options
     this.face.accept = accept
     await this.app.ready()
-    this.http.on('upgrade', (request, socket, head) => this.upgrades.upgrade(request, socket, head, accept))
+    this.http.on('upgrade', (request, socket, head) => {
+      if (asksForWebSocket(request)) this.upgrades.upgrade(request, socket, head, accept)
+      else passOver(this.http, request, socket, head)
+    })
     return new Promise((resolve, reject) => {
       this.http.on('error', (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)))
       this.http.listen({ port, host, backlog: BACKLOG }, () => {

@@ -1,7 +1,9 @@
 /** What comes and is no HTTP, or too much of it: there is no request yet that a route could answer. */
 
 import { randomUUID } from 'node:crypto'
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { LIMITS, LitetopicError } from '../../protocol/index.ts'
 import { PROBLEM_TYPE, problemOf, StatusError } from './problem.ts'
 
@@ -11,9 +13,13 @@ const REASONS: Readonly<Record<number, string>> = {
   431: 'Request Header Fields Too Large',
 }
 
-/** Answers with a problem document, and closes the connection. */
+/**
+ * Answers with a problem document, and closes the connection, whatever its client does: nothing that it began is held any longer.
+ * Where an answer to an earlier request is on its way, or nobody takes what was sent, there is no place for it.
+ */
 export function answerUnreadable(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
+  const begun = answerOn(socket)?.headersSent ?? false
+  if (error.code === 'ECONNRESET' || !socket.writable || begun || socket.writableLength > 0) {
     socket.destroy()
     return
   }
@@ -27,7 +33,13 @@ export function answerUnreadable(error: Error & { code?: string }, socket: Socke
     `X-Request-Id: ${id}`,
     'Connection: close',
   ]
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
+  socket.write(`${head.join('\r\n')}\r\n\r\n${body}`)
+  socket.destroySoon()
+}
+
+/** The response that has the socket now; null between two requests. node:http says it in no other way. */
+export function answerOn(socket: Duplex): ServerResponse | null {
+  return (socket as Duplex & { _httpMessage?: ServerResponse | null })._httpMessage ?? null
 }
 
 function faultOf(code: string | undefined): LitetopicError {

@@ -33,12 +33,22 @@ export function dataOfFields(fields: DataFields): RecordData | null {
     throw new LitetopicError('BAD_REQUEST', `data is one of json, text and base64, not ${given.join(' and ')}`)
   }
   const { json, text, base64 } = fields
-  if (json !== undefined) return { tag: 'json', value: JSON.stringify(json) }
+  if (json !== undefined) return { tag: 'json', value: jsonText(json) }
   if (text !== undefined) {
     if (LONE_SURROGATE.test(text)) throw new LitetopicError('BAD_VALUE', 'a text with half of a surrogate pair')
     return { tag: 'text', value: text }
   }
   return base64 === undefined ? null : { tag: 'bytes', value: bytesOf(base64) }
+}
+
+/** The text of a value that was parsed. Throws BAD_VALUE for one that is nested too deep: what reads it may go further than what writes it. */
+export function jsonText(value: unknown): string {
+  try {
+    return JSON.stringify(value)
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause
+    throw new LitetopicError('BAD_VALUE', 'JSON that is nested too deep: send it as a body of its own', {}, cause)
+  }
 }
 
 function base64Of(bytes: Uint8Array): string {

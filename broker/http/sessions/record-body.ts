@@ -18,7 +18,7 @@ import {
   writeStream,
   writeToken,
 } from '../../../protocol/index.ts'
-import { type DataFields, dataOfFields } from './data-json.ts'
+import { type DataFields, dataOfFields, jsonText } from './data-json.ts'
 
 /** Records, one behind the other. */
 export interface Records {
@@ -179,7 +179,7 @@ function writeFields(out: ByteWriter, record: RecordFields): void {
 }
 
 function writeEnd(out: ByteWriter, { streamId, state, detail }: StreamEnding): void {
-  const data: RecordData = detail === undefined ? NO_DATA : { tag: 'json', value: JSON.stringify(detail) }
+  const data: RecordData = detail === undefined ? NO_DATA : { tag: 'json', value: jsonText(detail) }
   writeStream(out, state, streamId, data)
 }
 
