@@ -148,7 +148,7 @@ export const LIMITS = {
   eventBufferBytes: 256 * KiB,
   /** How soon a reader of an event stream whose connection broke is to come back. */
   eventRetryMs: 1_000,
-  /** One of which its reader takes nothing for so long is cut off. */
+  /** An answer of which its reader takes nothing for so long is cut off, be it an event stream or not. */
   eventStuckMs: 60_000,
   /** A long poll is answered after this, data or not. */
   longPollMs: 20_000,

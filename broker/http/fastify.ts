@@ -5,7 +5,7 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, 
 import { type ErrorCode, LIMITS } from '../../protocol/index.ts'
 import { checkBy, checkSchema, type Schema } from './check.ts'
 import { OneWriteResponse } from './one-write.ts'
-import { answerUnreadable } from './unreadable.ts'
+import { answerOn, answerUnreadable } from './unreadable.ts'
 
 export type App = FastifyInstance
 export type Request = FastifyRequest
@@ -49,6 +49,10 @@ export function createApp(
     keepAliveTimeout: LIMITS.httpKeepAliveMs,
     // A stream that a client sends or reads may last for hours.
     requestTimeout: 0,
+  })
+  // Nothing has moved on the socket: the client takes no more of its answer, or has no request there.
+  http.setTimeout(LIMITS.eventStuckMs, (socket) => {
+    if (socket.writableLength > 0 || answerOn(socket) === null) socket.destroy()
   })
   const app = fastify({
     logger: false,
