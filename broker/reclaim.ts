@@ -81,6 +81,7 @@ export class Reclaimer {
     for (const stream of state.openStreams?.values() ?? []) {
       if (stream.state !== 'lost') setGrace(topic, stream.streamId, now + this.context.streamGraceMs)
     }
+    if (state.dueMs === 0) this.noteLinger(topic, now)
     const endsMs = Math.min(topic.lingerUntilMs, this.lifeEnds(topic))
     if (state.dueMs === 0 || endsMs > now + stored + 1) this.setStoredDue(topic)
     this.retain(topic)
@@ -188,12 +189,16 @@ export class Reclaimer {
     })
   }
 
-  /** The linger of a topic that nobody holds begins. What is stored as its time tells when it ends, unless its life ends before. */
+  /** The linger of a topic that nobody holds begins. */
   private linger(topic: Topic, now: number): void {
-    const { lingerMs } = policyOf(this.context, topic)
-    topic.lingerUntilMs = now + lingerMs
-    if (topic.life === null || lingerMs === Number.POSITIVE_INFINITY) return
-    const lingerUntilMs = Math.ceil(this.context.steadyWallMs() + lingerMs)
+    topic.lingerUntilMs = now + policyOf(this.context, topic).lingerMs
+    this.noteLinger(topic, now)
+  }
+
+  /** What is stored as the time of a topic tells when its linger ends, unless its life may end before. */
+  private noteLinger(topic: Topic, now: number): void {
+    if (topic.life === null || topic.lingerUntilMs === Number.POSITIVE_INFINITY) return
+    const lingerUntilMs = Math.ceil(this.context.steadyWallMs() + topic.lingerUntilMs - now)
     this.context.shard.noteExtra(topic.state, { lingerUntilMs })
   }
 

@@ -162,6 +162,21 @@ describe('a time to live', () => {
     expect(await exists(broker)).toBe(true)
   })
 
+  test('does not shorten the linger of a fork that nobody has ever attached either', async () => {
+    const broker = await TestBroker.start()
+    const peer = await broker.peer()
+    await peer.attach('b', { producer: 'p' })
+    await peer.append({ sequence: 0 }, message('one'))
+    await peer.ask(UP.fork, 'b', 'a', { policy: { ttlMs: TTL_MS, lingerMs: HOUR_MS } })
+    await broker.drop(peer)
+    for (let i = 0; i < 3; i++) {
+      await broker.dormant()
+      await broker.clock.advance(TTL_MS / 2)
+      await observe(broker)
+    }
+    expect(await exists(broker)).toBe(true)
+  })
+
   test('begins anew also with a read by who only observes, however near the end of the linger is', async () => {
     const broker = await TestBroker.start()
     await create(broker, { ttlMs: 2 * HOUR_MS, lingerMs: HOUR_MS })
