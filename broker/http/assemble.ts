@@ -28,7 +28,7 @@ export function addRoutes(app: App, face: Face): void {
     // An open connection is told in its own words.
     if (face.stopping !== null && !request.url.startsWith(`${CONNECTIONS_PATH}/`)) done(face.stopping)
     else if (request.url.length > LIMITS.httpUrlBytes) done(urlTooLong(request.url.length))
-    else done()
+    else done(queryFault(request.url))
   })
   app.setErrorHandler(answerProblem)
   app.setNotFoundHandler((request, reply) => answerMissing(methods.of(request.url), request, reply))
@@ -111,4 +111,16 @@ function describeProblems(app: App): void {
 function urlTooLong(value: number): LitetopicError {
   const details = { limit: 'httpUrlBytes', value, bound: LIMITS.httpUrlBytes }
   return new StatusError(414, 'LIMIT_EXCEEDED', 'path and query are too long', details)
+}
+
+/** What is no percent-encoding of UTF-8 would be taken for the text that it stands there as. */
+function queryFault(url: string): LitetopicError | undefined {
+  const from = url.indexOf('?')
+  if (from < 0 || !url.includes('%', from)) return undefined
+  try {
+    decodeURIComponent(url.slice(from))
+    return undefined
+  } catch (cause) {
+    return new LitetopicError('BAD_REQUEST', 'the query is not percent-encoded UTF-8', {}, cause)
+  }
 }

@@ -78,3 +78,15 @@ describe('JSON', () => {
     expect(await http.problem('/v1/stop/a', json(body))).toMatchObject({ status: 400, code: 'BAD_REQUEST' })
   })
 })
+
+describe('a query', () => {
+  it('that is no encoding of UTF-8 is refused, and not taken for another text', async () => {
+    const http = await HttpBroker.start()
+    const text = { method: 'POST', headers: { 'content-type': 'text/plain' }, body: 'hi' }
+    for (const id of ['%ff', '%', '%zz', '%ed%a0%80']) {
+      const problem = await http.problem(`/v1/records/a?id=${id}`, text)
+      expect(problem, id).toMatchObject({ status: 400, code: 'BAD_REQUEST' })
+    }
+    await http.json('/v1/records/a?id=%25ff', text, 201)
+  })
+})
