@@ -169,6 +169,8 @@ export const LIMITS = {
   httpBodiesBytes: 64 * MiB,
   /** HTTP: how long a body may not move before it is given up. */
   httpBodyIdleMs: 30_000,
+  /** HTTP: how long a body that is taken into memory may take to be whole. */
+  httpBodyMs: 120_000,
   /** HTTP: path and query of a request. */
   httpUrlBytes: 8 * KiB,
   /** HTTP: JSON answers of fewer bytes are not compressed. */

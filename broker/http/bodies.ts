@@ -18,6 +18,8 @@ export interface Watched {
   moved: boolean
   /** Nothing is expected of it: it is not being read. */
   asleep: boolean
+  /** When it must be whole, by the monotonic clock; Infinity for one that is not taken into memory. */
+  readonly dueMs: number
   readonly given: (error: LitetopicError) => void
 }
 
@@ -64,7 +66,8 @@ export class Bodies {
     }
     const end = (): void => finish(null)
     const cut = (): void => finish(cutOff())
-    const watched = this.watch(finish)
+    // One that drips holds its share of what all may have.
+    const watched = this.watch(finish, LIMITS.httpBodyMs)
     request.on('data', take).on('end', end).on('error', cut).on('close', cut)
   }
 
@@ -82,9 +85,9 @@ export class Bodies {
     held.bodyBytes = 0
   }
 
-  /** `given` is called if the body does not move for `httpBodyIdleMs`, or a little longer. */
-  watch(given: (error: LitetopicError) => void): Watched {
-    const watched = { moved: true, asleep: false, given }
+  /** `given` is called if the body does not move for `httpBodyIdleMs`, or is not whole within `forMs`, or a little longer. */
+  watch(given: (error: LitetopicError) => void, forMs = Number.POSITIVE_INFINITY): Watched {
+    const watched = { moved: true, asleep: false, dueMs: this.clock.monotonicMs() + forMs, given }
     this.coming.add(watched)
     this.lookLater()
     return watched
@@ -100,11 +103,13 @@ export class Bodies {
     this.looks = true
     this.clock.after(LIMITS.httpBodyIdleMs, () => {
       this.looks = false
+      const nowMs = this.clock.monotonicMs()
       for (const watched of [...this.coming]) {
-        if (watched.moved || watched.asleep) watched.moved = false
+        const isLate = nowMs >= watched.dueMs
+        if (!isLate && (watched.moved || watched.asleep)) watched.moved = false
         else {
           this.coming.delete(watched)
-          watched.given(idle())
+          watched.given(isLate ? late() : idle())
         }
       }
       if (this.coming.size > 0) this.lookLater()
@@ -129,4 +134,9 @@ function tooMuch(value: number): LitetopicError {
 function idle(): LitetopicError {
   const details = { limit: 'httpBodyIdleMs', bound: LIMITS.httpBodyIdleMs }
   return new StatusError(408, 'LIMIT_EXCEEDED', `the body did not come on for ${LIMITS.httpBodyIdleMs} ms`, details)
+}
+
+function late(): LitetopicError {
+  const details = { limit: 'httpBodyMs', bound: LIMITS.httpBodyMs }
+  return new StatusError(408, 'LIMIT_EXCEEDED', `the body was not whole within ${LIMITS.httpBodyMs} ms`, details)
 }

@@ -160,6 +160,19 @@ describe('the body of a request', () => {
     expect(await ofSlow).toMatch(/^HTTP\/1\.1 200 /)
   })
 
+  it('is given up when it only drips, so that a few slow ones do not take the room of all', async () => {
+    const echo = await EchoServer.start()
+    const dripping = echo.begin(`${HEAD}content-length: 1000\r\n\r\n`)
+    const answer = reading(dripping, 'httpBodyMs')
+    for (let waitedMs = 0; waitedMs < LIMITS.httpBodyMs; waitedMs += LIMITS.httpBodyIdleMs) {
+      dripping.write('a')
+      await (await echo.post('/test/raw', 'x', 'x/y')).text()
+      await (await echo.post('/test/raw', 'x', 'x/y')).text()
+      await echo.clock.advance(LIMITS.httpBodyIdleMs)
+    }
+    expect(await answer).toMatch(/^HTTP\/1\.1 408 /)
+  })
+
   it('that is cut off never comes to its route', async () => {
     const echo = await EchoServer.start()
     const socket = echo.begin(`${HEAD}content-length: 4\r\n\r\nab`)
