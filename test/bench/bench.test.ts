@@ -4,7 +4,6 @@ import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { GOALS } from '../../bench/goals.ts'
@@ -13,14 +12,14 @@ import { PEERS } from '../../bench/peers.ts'
 import { flatten, type Report } from '../../bench/report.ts'
 import { type Figures, figureAt, figuresAt } from '../../bench/scenario.ts'
 import { SCENARIOS } from '../../bench/scenarios.ts'
+import { programArgs } from '../programs.ts'
 import { tagErrors } from './tags.ts'
 
 const execute = promisify(execFile)
-const MAIN = fileURLToPath(new URL('../../bench/main.ts', import.meta.url))
 const NAMES = SCENARIOS.map(({ name }) => name)
 
 function bench(...args: string[]): Promise<{ stdout: string; stderr: string }> {
-  return execute(process.execPath, ['--import', 'tsx', MAIN, ...args])
+  return execute(process.execPath, [...programArgs('bench/main.ts'), ...args])
 }
 
 describe('a tiny run of all', () => {

@@ -6,10 +6,8 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterEach, expect, it } from 'vitest'
-
-const MAIN = fileURLToPath(new URL('../../bench/main.ts', import.meta.url))
+import { programArgs } from '../programs.ts'
 
 let directory: string
 
@@ -48,7 +46,7 @@ it('a broker that ends in the middle of a run fails it, and is named', async () 
 /** A run that has a broker, clients and data. */
 async function running() {
   directory = await mkdtemp(join(tmpdir(), 'litetopic-interruption-'))
-  const suite = spawn(process.execPath, ['--import', 'tsx', MAIN, 'latency'], {
+  const suite = spawn(process.execPath, [...programArgs('bench/main.ts'), 'latency'], {
     env: { ...process.env, TMPDIR: directory },
     stdio: ['ignore', 'ignore', 'pipe'],
   })

@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { programArgs } from '../programs.ts'
 
 export const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -28,7 +29,7 @@ export function runScript(
   args: readonly string[],
   options: { input?: string; cwd?: string; env?: NodeJS.ProcessEnv } = {},
 ): Running {
-  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), `${ROOT}${file}`, ...args], {
+  const child = spawn(process.execPath, [...programArgs(file), ...args], {
     cwd: options.cwd ?? ROOT,
     env: { ...process.env, LITETOPIC_URL: '', ...options.env },
     stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],

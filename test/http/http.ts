@@ -1,21 +1,9 @@
 /** A broker of a test, asked by HTTP as anyone would: real sockets, Node's fetch, no client of ours. */
 
 import { expect } from 'vitest'
+import type { Problem } from '../../broker/http/problem.ts'
 import type { BrokerOptions } from '../../broker/index.ts'
-import type { ErrorCode } from '../../protocol/index.ts'
 import { TestBroker } from '../broker/brokers.ts'
-
-/** The members of a problem document. */
-export interface ProblemDocument {
-  readonly type: string
-  readonly title: string
-  readonly status: number
-  readonly detail: string
-  readonly instance: string
-  readonly code: ErrorCode
-  readonly retry: boolean
-  readonly details: Readonly<Record<string, unknown>>
-}
 
 export class HttpBroker {
   readonly test: TestBroker
@@ -45,15 +33,15 @@ export class HttpBroker {
   }
 
   /** The problem that the request is answered with; fails the test if it is none. */
-  async problem(path: string, init: RequestInit = {}): Promise<ProblemDocument> {
+  async problem(path: string, init: RequestInit = {}): Promise<Problem> {
     return problemOf(await this.fetch(path, init))
   }
 }
 
 /** The problem document of a response, which must be one, and whole. */
-export async function problemOf(response: Response): Promise<ProblemDocument> {
+export async function problemOf(response: Response): Promise<Problem> {
   expect(response.headers.get('content-type')).toBe('application/problem+json')
-  const problem = (await response.json()) as ProblemDocument
+  const problem = (await response.json()) as Problem
   expect(problem).toEqual({
     type: `/problems/${problem.code}`,
     title: expect.any(String),

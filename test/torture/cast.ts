@@ -2,11 +2,14 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createServer } from 'node:net'
+import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { AgentsRole, Progress, ReadersRole } from './messages.ts'
 
-const RUNTIME = ['--import', import.meta.resolve('tsx')]
-const COMMAND = fileURLToPath(new URL('../../broker/cli/main.ts', import.meta.url))
+/** From source the processes need the TypeScript loader as well; compiled they do not. */
+const EXTENSION = extname(import.meta.url)
+const RUNTIME = EXTENSION === '.ts' ? ['--import', import.meta.resolve('tsx')] : []
+const COMMAND = fileURLToPath(new URL(`../../broker/cli/main${EXTENSION}`, import.meta.url))
 
 /** Lines of a process's error output that are kept for telling why it failed. */
 const KEPT_LINES = 20
@@ -90,7 +93,7 @@ export function startReaders(name: string, role: ReadersRole): Player {
 }
 
 function startRole(name: string, program: 'agent' | 'reader', role: AgentsRole | ReadersRole): Player {
-  return new Player(name, [fileURLToPath(new URL(`${program}.ts`, import.meta.url)), JSON.stringify(role)])
+  return new Player(name, [fileURLToPath(new URL(`${program}${EXTENSION}`, import.meta.url)), JSON.stringify(role)])
 }
 
 /** A port that is free now, and that a broker can come back to. */
