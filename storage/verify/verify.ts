@@ -8,7 +8,7 @@ import { decodeHead } from '../head.ts'
 import { headRange, nameOfHeadKey, timersWithin } from '../keys.ts'
 import { loadUnloaded, type Unloaded } from '../recovery.ts'
 import { unseal } from '../seal.ts'
-import type { Store, Table, TableEntry } from '../store.ts'
+import { INDEX, type Store, type Table, type TableEntry } from '../store.ts'
 import { storedInfo } from '../store-info.ts'
 import { timersFrom } from '../timers.ts'
 import type { TopicState } from '../topic-state.ts'
@@ -136,6 +136,8 @@ async function checkStray(around: Surroundings, live: EpochSet): Promise<void> {
   for (const index of used.keys()) {
     for await (const epoch of eachEpoch(table, index)) {
       if (live.has(epoch) || garbage.has(epoch) || byEpoch.has(epoch) || hidden.has(epoch)) continue
+      // A broker that was killed before it could end an upload of a deleted topic finds it at its next start, and its parts by it.
+      if ((index === INDEX.upload || index === INDEX.part) && used.get(INDEX.upload)?.has(epoch) === true) continue
       const what = `keys of epoch ${epoch} in index ${index.toString(16)}, which is neither a topic nor garbage`
       findings.add({ unit: 'table', topic: null, offsets: null, what, lost: 'the topic, or else only space' })
     }
