@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
+import { integrationsApart, PEERS } from './tidy/integrations.ts'
 import {
   ALL_FOLDERS,
   browserFolders,
@@ -23,7 +24,10 @@ import { parseSources, readFiles } from './tidy/source.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
+type Packages = Readonly<Record<'dependencies' | 'peerDependencies' | 'peerDependenciesMeta', object>>
+
 describe('the code', () => {
+  const { dependencies, ...peers } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as Packages
   const sources = parseSources(readFiles(root, ALL_FOLDERS))
 
   for (const [promise, rule] of Object.entries(RULES)) {
@@ -33,9 +37,14 @@ describe('the code', () => {
   }
 
   it('is tidy: every dependency is imported in one place', () => {
-    const { dependencies } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { dependencies: object }
     expect(onePlacePerPackage(Object.keys(dependencies))(sources)).toEqual([])
     expect(Object.keys(dependencies).sort()).toEqual(Object.keys(PACKAGES).sort())
+  })
+
+  it('is tidy: frameworks stay in the folders of their integrations, and are optional', () => {
+    expect(integrationsApart(sources)).toEqual([])
+    expect(Object.keys(peers.peerDependencies).sort()).toEqual(Object.keys(PEERS).sort())
+    expect(Object.keys(peers.peerDependenciesMeta).sort()).toEqual(Object.keys(PEERS).sort())
   })
 })
 
@@ -192,5 +201,23 @@ describe('the tidy rules refuse', () => {
       ...["error.message === 'x'", "'x' != error.message", '/x/.test(error.message)', "e.message?.endsWith('x')"],
     ]
     for (const text of wrong) proves(noMessageMatching, good, { 'client/a.ts': text }, 'client/a.ts:1', 'code')
+  })
+
+  it('a framework outside its integration, and an integration that the core needs or that passes the public client by', () => {
+    const good = {
+      'client/ag-ui/index.ts':
+        "import type { E } from '@ag-ui/core'\nimport { connect } from '../index.ts'\nimport './b.ts'",
+      'client/ag-ui/b.ts': '',
+      'client/index.ts': "import './session.ts'",
+      'client/session.ts': '',
+      'client/a2a/index.ts': '',
+    }
+    const refuses = (path: string, text: string, ...words: string[]): void =>
+      proves(integrationsApart, good, { ...good, [path]: text }, path, ...words)
+    refuses('client/session.ts', "import 'ai'", 'only client/ai-sdk may')
+    refuses('client/session.ts', "import './ag-ui/index.ts'", 'the core knows no framework')
+    refuses('client/ag-ui/b.ts', "import '../session.ts'", 'client/index.ts')
+    refuses('client/ag-ui/b.ts', "import '../a2a/index.ts'", 'client/index.ts')
+    refuses('client/ag-ui/b.ts', "import '@a2a-js/sdk/server'", 'only client/a2a may')
   })
 })
