@@ -38,7 +38,7 @@ export type {
 } from './records.ts'
 export type { Checkpoint, Resumed, ResumedStream, ResumeFrom } from './resume.ts'
 export type { StandardSchemaV1 } from './schema.ts'
-export type { Session } from './session.ts'
+export type { CheckpointOptions, Session } from './session.ts'
 export type { Socket, SocketEvents, SocketFactory } from './socket.ts'
 export type { BlobLike, ByteSource } from './source.ts'
 export type { Stored, StreamWriter, WriteOptions } from './stream-writer.ts'

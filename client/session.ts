@@ -34,6 +34,13 @@ import { type ByteSource, isByteSource } from './source.ts'
 import type { Stored, StreamWriter } from './stream-writer.ts'
 import { checkAppendSize, encodeValue, type Value } from './values.ts'
 
+export interface CheckpointOptions<T> {
+  /** Messages that are stored with it, before it. */
+  readonly records?: readonly T[]
+  /** Stored once per topic, whoever repeats it; the repeat gets the place of the first. */
+  readonly id?: string
+}
+
 /**
  * Everything survives lost connections: what was written is sent again and stored once, readers go on where they were. All
  * that is asked rejects with GONE or RECREATED once the topic is over, and with CONNECTION_CLOSED once the session is closed.
@@ -181,16 +188,20 @@ export class Session<T = Value> implements AsyncDisposable {
   }
 
   /**
-   * Marks this point of the log with a name and a state, together with the records given, if any: all or nothing. Resolves with
-   * the checkpoint's place. Throws BAD_NAME, also for `latest`, and else like `append`.
+   * Marks this point of the log with a name and a state, together with the records given, if any: all or nothing. With an `id` all of
+   * it is stored once, whoever repeats it. Resolves with the checkpoint's place. Throws BAD_NAME, also for `latest`, and else like `append`.
    */
-  checkpoint(name: string, state?: unknown, options: { readonly records?: readonly T[] } = {}): Promise<Stored> {
+  checkpoint(name: string, state?: unknown, options: CheckpointOptions<T> = {}): Promise<Stored> {
     if (checkpointName(name) === null) throw new LitetopicError('BAD_NAME', '"latest" stands for the newest checkpoint')
+    if (options.id !== undefined) checkId(options.id, 'record id')
     const data = state === undefined ? undefined : encodeValue(state)
-    const values = options.records ?? []
+    const { records: values = [], id } = options
     return appendRecords(this.attachment, 'last', (records) => {
-      for (const value of values) writeMessage(records, this.encode(value))
-      writeCheckpoint(records, name, data ?? { tag: 'bytes', value: new Uint8Array(0) })
+      values.forEach((value, i) => {
+        writeMessage(records, this.encode(value), i === 0 ? { id } : undefined)
+      })
+      const extras = values.length === 0 ? { id } : undefined
+      writeCheckpoint(records, name, data ?? { tag: 'bytes', value: new Uint8Array(0) }, extras)
       return values.length + 1
     })
   }
