@@ -5,6 +5,8 @@ import { afterwards } from '../broker/brokers.ts'
 
 export class CutProxy {
   readonly url: string
+  /** The port that the next connections go to. */
+  target: number
   /** How often a reader has connected. */
   opened = 0
   private readonly open = new Set<Socket>()
@@ -13,15 +15,16 @@ export class CutProxy {
   /** How often connections were broken. */
   cuts = 0
 
-  private constructor(port: number) {
+  private constructor(port: number, target: number) {
     this.url = `http://127.0.0.1:${port}`
+    this.target = target
   }
 
   /** In front of the port. Closed behind the test. */
   static async start(target: number): Promise<CutProxy> {
-    const server = createServer((socket) => proxy.accept(socket, target))
+    const server = createServer((socket) => proxy.accept(socket))
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const proxy = new CutProxy((server.address() as AddressInfo).port)
+    const proxy = new CutProxy((server.address() as AddressInfo).port, target)
     afterwards(async () => {
       server.close()
       proxy.drop()
@@ -46,9 +49,9 @@ export class CutProxy {
     this.open.clear()
   }
 
-  private accept(down: Socket, port: number): void {
+  private accept(down: Socket): void {
     this.opened++
-    const up = connect(port, '127.0.0.1')
+    const up = connect(this.target, '127.0.0.1')
     for (const socket of [down, up]) {
       this.open.add(socket)
       socket.on('error', () => undefined)

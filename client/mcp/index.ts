@@ -1,0 +1,3 @@
+/** MCP: `import … from 'litetopic/mcp'`. */
+
+export { type EventStoreOptions, LitetopicEventStore } from './event-store.ts'
