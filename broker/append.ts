@@ -12,6 +12,7 @@ import {
   LitetopicError,
   type RecordParts,
   RecordWalker,
+  type StreamEnd,
   streamStateName,
   tagName,
 } from '../protocol/index.ts'
@@ -21,6 +22,7 @@ import type { CommitItem } from './commit-item.ts'
 import { AppendItem, RepeatItem } from './committer.ts'
 import { type Context, whenTrue } from './context.ts'
 import { renewLease } from './leases.ts'
+import { increment } from './observe/counts.ts'
 import { checkOpen } from './outcomes.ts'
 import { judgeSequence, type Verdict } from './producers.ts'
 import { forgetWriter } from './stream-records.ts'
@@ -31,8 +33,8 @@ import type { Attachment, Topic } from './topic.ts'
 export interface Inspection {
   effects: boolean
   id: string | undefined
-  /** The stream that the entry ends. */
-  ends: string | null
+  /** The stream that the entry ends, and how. */
+  ends: { readonly streamId: string; readonly state: StreamEnd } | null
   /** Set when the entry's fence names no open stream: the stream that its tokens are of. */
   unwritable: string | null
   /** Its first record is a large message. */
@@ -67,7 +69,7 @@ function appendNow(
       context.shard.log.afterCommit(new RepeatItem(attachment, entry.producerEpoch, entry.sequence, verdict.base))
       return
     }
-    const found = inspect(attachment.topic, entry, bytes)
+    const found = inspect(context, attachment.topic, entry, bytes)
     if (found.unwritable === null && found.id === undefined && found.large === null) {
       store(context, attachment, entry, bytes, verdict, found)
       return
@@ -218,7 +220,9 @@ export function writeAppend(
   delivery.size = shard.log.batchBytes
   topic.noteWrite(attachment)
   topic.lastUsedMs = topic.appendedMs = clock.monotonicMs()
-  if (found.ends !== null) forgetWriter(topic, found.ends)
+  if (found.ends === null) return
+  forgetWriter(topic, found.ends.streamId)
+  increment(context.counts.streams, found.ends.state)
 }
 
 /**
@@ -243,13 +247,14 @@ export function admitAppend(
 }
 
 /** Checks every record of an entry against its shape, its tag and its stream. Throws BAD_FRAME, BAD_VALUE, BAD_REQUEST. */
-export function inspect(topic: Topic, entry: AppendEntry, bytes: Uint8Array): Inspection {
+export function inspect({ counts }: Context, topic: Topic, entry: AppendEntry, bytes: Uint8Array): Inspection {
   const walker = new RecordWalker(new ByteReader(bytes, entry.from, entry.to))
   const found: Inspection = { effects: false, id: undefined, ends: null, unwritable: null, large: null }
   const stream = entry.fence < 0 ? null : writableStream(topic.state, entry.fence)
   let count = 0
   for (; walker.next(); count++) {
     walker.checkData()
+    counts.received(walker.kind, walker.end - walker.start)
     if (walker.repeat && found.ends === null && walker.extrasTo === 0) continue
     if (walker.kind === KIND.token || walker.kind === KIND.stream) inspectStreamRecord(topic, stream, walker, found)
     const extras = walker.extras()
@@ -287,8 +292,8 @@ function inspectStreamRecord(topic: Topic, stream: StreamState | null, walker: R
   if (walker.kind === KIND.stream) found.ends = endOf(walker, streamId)
 }
 
-function endOf(walker: RecordWalker, streamId: string): string {
+function endOf(walker: RecordWalker, streamId: string): Inspection['ends'] {
   const state = streamStateName(walker.code)
-  if (state === 'done' || state === 'failed') return streamId
+  if (state === 'done' || state === 'failed') return { streamId, state }
   throw new LitetopicError('BAD_REQUEST', `a client may end a stream as done or failed, not write ${state}`)
 }

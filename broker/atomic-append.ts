@@ -81,7 +81,7 @@ export function atomicAppend(context: Context, attachment: Attachment, request: 
       return
     }
     const entry = entryOf(attachment, request)
-    const found = request.count === 0 ? null : inspect(topic, entry, request.records)
+    const found = request.count === 0 ? null : inspect(context, topic, entry, request.records)
     const stored = found === null || !mayBeStored(found) ? null : await storedAt(context, topic, found)
     // The table was asked: the topic may have ended meanwhile. Nothing else can have changed, it was this one's turn.
     const next = stored === null ? verdict : admit(context, attachment, entry.producerEpoch, entry.sequence)

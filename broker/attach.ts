@@ -120,7 +120,7 @@ export class Attachments {
   }
 
   private create(client: Client, name: string, options: AttachRequest, own: TopicPolicy | null): Topic {
-    const { registry, shard, clock, scopes, policies } = this.context
+    const { registry, shard, clock, scopes, policies, counts } = this.context
     const { create, observe, epoch, keep, first } = options
     if (create === false || observe === true || epoch !== undefined) throw missing(name, epoch !== undefined)
     const bounds = scopes.of(client, name)
@@ -132,6 +132,7 @@ export class Attachments {
       if (count > 0) admitFirst(scopes.of(client, { name, state: { bytes: 0 } }), records, count, clock.monotonicMs())
       shard.log.reserve(records.length + CREATION_BYTES)
     }
+    counts.topics.created++
     return registry.add(shard.create(name, clock.wallMs(), policy, null, topicExtra(client, options)))
   }
 

@@ -17,6 +17,7 @@ import { Core, type CoreStats } from './core.ts'
 import { wakeWriter } from './http/durable-streams/subscription-bodies.ts'
 import { HttpServer } from './http/server.ts'
 import { checkMaxMessageBytes, type LimitOptions, limitTable, type PrefixLimits } from './limits.ts'
+import { Metrics } from './observe/metrics.ts'
 import { policyTable } from './policy.ts'
 import { Recovery } from './recovery.ts'
 import { Unsent } from './unsent.ts'
@@ -83,12 +84,20 @@ export interface BrokerOptions {
 /** While no store is open. */
 const NO_CORE: CoreStats = {
   residentTopics: 0,
+  dormantTopics: 0,
   attachments: 0,
   journalFullness: 0,
   uncommittedBytes: 0,
-  reclaimed: 0,
   available: false,
   usage: {},
+}
+
+/** What stands at some height now; see `Broker.stats`. */
+export interface BrokerStats extends CoreStats {
+  readonly connections: number
+  readonly unsentBytes: number
+  /** Topics reclaimed since the start. */
+  readonly reclaimed: number
 }
 
 export interface Broker {
@@ -101,7 +110,9 @@ export interface Broker {
    * Topics in memory, sessions and connections, what sockets have not taken yet, how full the journal is (1 is full), and whether the
    * store takes writes now.
    */
-  stats(): CoreStats & { readonly connections: number; readonly unsentBytes: number }
+  stats(): BrokerStats
+  /** What it counts and measures, in the text format of Prometheus, as `GET /metrics` answers. */
+  metrics(): Promise<string>
   /**
    * Refuses new work with SHUTTING_DOWN, tells clients when to come back, answers what is under way, stores it, and closes.
    * Idempotent.
@@ -129,6 +140,8 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
 async function startOn(store: Store, options: BrokerOptions, reopen: (() => Promise<Store>) | null): Promise<Broker> {
   const given = checked(options)
   const { clock, log, limits, maxMessageBytes, host } = given
+  const metrics = new Metrics({ levels: stats, diskBytes: async (part) => core?.diskBytes(part) ?? 0 })
+  const { counts } = metrics
   const relieved = (): void => {
     hub.relieve()
     http?.relieve()
@@ -140,7 +153,7 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
       log(brokenLine(opened.location, error, reopen !== null))
       if (reopen !== null) recovery.begin(made)
     }
-    const made = await Core.open(opened, { ...options, ...given, wakes, relieved, broken })
+    const made = await Core.open(opened, { ...options, ...given, counts, wakes, relieved, broken })
     return made
   }
   const recovery = new Recovery<Core>({
@@ -148,32 +161,33 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
     log,
     open: () => openCore(reopen, coreOn),
     use(next) {
-      reclaimed += next === null ? (core?.stats().reclaimed ?? 0) : 0
       hub.use(next)
       core = next
       if (next === null) http?.sendAway()
       next?.start()
     },
   })
-  /** By the cores before the present one. */
-  let reclaimed = 0
   let core: Core | null = await coreOn(store)
   const version = packageVersion()
   const { frameBytes } = limits
   const unsent = new Unsent()
-  const hub = new Hub({ core, clock, version, frameBytes, unsent })
-  const listening = { host, port: given.port, frameBytes, core: () => core, clock, unsent, publicUrl }
-  const http = options.transport === undefined ? new HttpServer({ ...listening, maxMessageBytes, version }) : null
+  const hub = new Hub({ core, clock, version, frameBytes, unsent, counts })
+  const listening = { host, port: given.port, frameBytes, core: () => core, clock, unsent, counts, publicUrl }
+  const http =
+    options.transport === undefined
+      ? new HttpServer({ ...listening, maxMessageBytes, version, metrics: () => metrics.text() })
+      : null
   /** Known before the core begins to do anything. */
   const port = await hub.open(options.transport ?? (http as HttpServer))
   core.start()
   const control = await openControl(store, options, () => core)
+  function stats(): BrokerStats {
+    const { connections } = hub
+    return { ...(core?.stats() ?? NO_CORE), connections, unsentBytes: unsent.bytes, reclaimed: counts.topics.reclaimed }
+  }
   return brokerAt(host, port, store.location, {
-    stats() {
-      const stats = core?.stats() ?? NO_CORE
-      const unsentBytes = unsent.bytes
-      return { ...stats, connections: hub.connections, unsentBytes, reclaimed: reclaimed + stats.reclaimed }
-    },
+    stats,
+    metrics: () => metrics.text(),
     async close() {
       await control?.close()
       await recovery.stop()
@@ -202,7 +216,7 @@ function brokerAt(
   host: string,
   port: number,
   location: string,
-  { stats, close }: Pick<Broker, 'stats' | 'close'>,
+  own: Pick<Broker, 'stats' | 'metrics' | 'close'>,
 ): Broker {
   let closed: Promise<void> | null = null
   return {
@@ -210,9 +224,10 @@ function brokerAt(
     host,
     port,
     dataDir: location === 'memory' ? null : location,
-    stats,
+    stats: own.stats,
+    metrics: own.metrics,
     close() {
-      closed ??= close()
+      closed ??= own.close()
       return closed
     },
   }

@@ -6,6 +6,7 @@ import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import { CallbackItem } from './committer.ts'
 import type { Crowds } from './crowd.ts'
+import type { Counts } from './observe/counts.ts'
 import { type EffectivePolicy, effectivePolicy, type PolicyTable } from './policy.ts'
 import type { Registry } from './registry.ts'
 import type { Scopes } from './scopes.ts'
@@ -25,6 +26,7 @@ export interface Context {
   readonly scopes: Scopes
   readonly uploads: Uploads
   readonly crowds: Crowds
+  readonly counts: Counts
   /** After a writer's connection dropped, how long its streams wait before they are lost. */
   readonly streamGraceMs: number
   /** How long a resident topic that nobody uses stays in memory. */

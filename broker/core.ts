@@ -4,7 +4,7 @@
  */
 
 import { asLitetopicError, LIMITS, type LitetopicError } from '../protocol/index.ts'
-import { Shard, type Store } from '../storage/index.ts'
+import { Shard, type Store, type StorePart } from '../storage/index.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import type { Context } from './context.ts'
@@ -12,6 +12,9 @@ import { copyOut } from './copy-out.ts'
 import { Crowds } from './crowd.ts'
 import { endsByItself } from './life.ts'
 import { countedPrefixes, type LimitTable } from './limits.ts'
+import { Commits } from './observe/commits.ts'
+import type { Counts } from './observe/counts.ts'
+import { measuredStore } from './observe/measured-store.ts'
 import { Operations } from './operations.ts'
 import { effectivePolicy, type PolicyTable } from './policy.ts'
 import { Quiet } from './quiet.ts'
@@ -25,6 +28,8 @@ export interface CoreOptions {
   readonly clock: Clock
   readonly policies: PolicyTable
   readonly limits: LimitTable
+  /** What is done is counted here. */
+  readonly counts: Counts
   /** As in BrokerOptions. */
   readonly streamGraceMs?: number
   readonly residencyIdleMs?: number
@@ -43,14 +48,14 @@ export interface CoreOptions {
 
 export interface CoreStats {
   readonly residentTopics: number
+  /** Attached, and not in memory. */
+  readonly dormantTopics: number
   /** Sessions of all connections, those that only look too. */
   readonly attachments: number
   /** 1 is full. */
   readonly journalFullness: number
   /** What waits to be durable. */
   readonly uncommittedBytes: number
-  /** Topics reclaimed since the start. */
-  readonly reclaimed: number
   /** Does the store take writes? */
   readonly available: boolean
   /** What is stored below each prefix that bounds it; not `counted` yet if it is still being counted. */
@@ -73,13 +78,16 @@ export class Core {
 
   /** Reads the store's journal. Call `start` then. Rejects with STORE_CORRUPT or DATA_DIR_VERSION, and leaves the store open. */
   static async open(store: Store, options: CoreOptions): Promise<Core> {
-    const { clock, policies, limits, maxMessageBytes, log, relieved } = options
+    const { clock, policies, limits, maxMessageBytes, log, relieved, counts } = options
+    const commits = new Commits(clock, counts.samples)
     const report = (error: LitetopicError): void => {
       // What follows from a failed write has been told with it.
       if (error.code === 'STORE_UNAVAILABLE' && shard.log.failure !== null) return
       log(`${error.code}: ${error.message}`)
     }
-    const shard: Shard<CommitItem> = await Shard.open<CommitItem>(store, {
+    const shard: Shard<CommitItem> = await Shard.open<CommitItem>(measuredStore(store, clock, counts), {
+      begun: () => commits.begun(),
+      durable: (bytes) => commits.durable(bytes),
       committed(items) {
         for (const item of items) tell(item, null, report)
         shard.wakeFlusher()
@@ -114,6 +122,7 @@ export class Core {
       registry,
       uploads: new Uploads({ shard, registry, clock, maxMessageBytes, report }),
       crowds: new Crowds((position) => shard.slabAt(position), report),
+      counts,
       policies,
       scopes: new Scopes(limits, clock, usage.watched),
       streamGraceMs: options.streamGraceMs ?? LIMITS.streamGraceMs,
@@ -152,6 +161,11 @@ export class Core {
     return this.context.shard.store.location
   }
 
+  /** Bytes on disk of one part of the store. */
+  diskBytes(part: StorePart): Promise<number> {
+    return this.context.shard.store.diskBytes(part)
+  }
+
   /** Rejects with STORE_UNAVAILABLE as long as the store, opened anew, could not be written. */
   probe(): Promise<void> {
     return this.context.shard.store.probe()
@@ -173,10 +187,10 @@ export class Core {
     )
     return {
       residentTopics: registry.size,
+      dormantTopics: registry.dormantSize,
       attachments: this.operations.attachments,
       journalFullness: shard.log.fullness,
       uncommittedBytes: shard.log.uncommittedBytes,
-      reclaimed: this.reclaimer.reclaimed,
       available: shard.log.failure === null,
       usage: Object.fromEntries(usage),
     }

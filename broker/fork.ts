@@ -94,7 +94,7 @@ function create(
   request: ForkRequest,
   streams: Awaited<ReturnType<typeof streamsAt>>,
 ): Topic {
-  const { clock, policies, registry, scopes, shard } = context
+  const { clock, policies, registry, scopes, shard, counts } = context
   const { state } = topic
   if (topic.ended !== null) throw topic.ended
   if (at < state.firstOffset) throw endedError(topic, 'trimmed', shard.incarnation)
@@ -115,6 +115,7 @@ function create(
   const facts = { createdMs: clock.wallMs(), policy, extra, streams, givenBytes: size }
   let made: Topic | undefined
   shard.together(FORK_BYTES + size + (close === true ? closeBytes(streams.length) : 0), () => {
+    counts.topics.created++
     made = registry.add(shard.fork(state, at, as, facts, null))
     if (first !== undefined) appendFirst(context, made, first, principal)
     if (close !== true) return

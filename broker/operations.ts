@@ -28,6 +28,7 @@ import { checkpoints, contextEntries, description, list } from './describe.ts'
 import { releaseFence, tellFenced } from './fencing.ts'
 import { type Fetched, Fetches, type FetchRequest } from './fetch.ts'
 import { type ForkRequest, fork } from './fork.ts'
+import { increment } from './observe/counts.ts'
 import { missing, recreated } from './outcomes.ts'
 import { effectivePolicy, policyInfo, storedPolicy } from './policy.ts'
 import { positionOf } from './positions.ts'
@@ -173,7 +174,7 @@ export class Operations {
       if (attachment.detached) throw new LitetopicError('UNKNOWN_HANDLE', 'the handle was detached meanwhile')
       admitSubscription(attachment.scopes)
       const given = { raw: options.raw ?? false, credit: options.creditBytes ?? LIMITS.creditBytes }
-      const subscription = new Subscription(attachment, id, position, given, this.context.shard)
+      const subscription = new Subscription(attachment, id, position, given, this.context)
       enter(attachment.scopes, 'subscriptions')
       topic.addReader(subscription, this.context.crowds)
       attachment.subscriptions ??= new Set()
@@ -185,12 +186,20 @@ export class Operations {
 
   /** What there is now, from a position on, up to a number of bytes. */
   async read(attachment: Attachment, request: ReadRequest): Promise<ReadReply> {
-    return using(this.readable(attachment), (topic) => read(this.context, topic, request))
+    return this.gave(await using(this.readable(attachment), (topic) => read(this.context, topic, request)))
   }
 
   /** The same at once; null where that cannot be. */
   readNow(attachment: Attachment, request: ReadRequest): ReadReply | null {
-    return readNow(this.context, this.readable(attachment), request)
+    const reply = readNow(this.context, this.readable(attachment), request)
+    return reply === null ? null : this.gave(reply)
+  }
+
+  private gave(reply: ReadReply): ReadReply {
+    let bytes = 0
+    for (const batch of reply.batches) bytes += batch.length
+    this.context.counts.gave('stored', reply.next - reply.position, bytes)
+    return reply
   }
 
   /** Begins an upload or goes on with it. `uploadBegun` is to be called behind the reply. */
@@ -215,7 +224,9 @@ export class Operations {
   }
 
   async resume(attachment: Attachment, request: ResumeRequest): Reply<typeof UP.resume> {
-    return using(this.readable(attachment), (topic) => resume(this.context, topic, request))
+    const reply = await using(this.readable(attachment), (topic) => resume(this.context, topic, request))
+    increment(this.context.counts.resumes, reply.outcome)
+    return reply
   }
 
   async checkpoints(

@@ -30,8 +30,6 @@ export class Reclaimer {
   private readonly firstCommit: number
   private readonly startedMs: number
   private stopped = false
-  /** Topics reclaimed since the start. */
-  reclaimed = 0
 
   constructor(context: Context) {
     this.context = context
@@ -171,6 +169,7 @@ export class Reclaimer {
       const tell = new CallbackItem(
         () => {
           for (const attachment of topic.attachments) attachment.client.notice(attachment.handle, event, {})
+          this.context.counts.topics[event]++
           const gone = topic.subscriptions.length > 0 ? topic.ended : null
           for (const subscription of [...topic.subscriptions]) subscription.close(gone)
           resolve()
@@ -294,13 +293,8 @@ export class Reclaimer {
   }
 
   private reclaim(topic: Topic): void {
-    this.delete(topic, 'reclaimed').then(
-      () => {
-        this.reclaimed++
-      },
-      // The store cannot write: its stored timer brings the topic back after the next start.
-      (error: LitetopicError) => this.context.report(error),
-    )
+    // The store cannot write: its stored timer brings the topic back after the next start.
+    this.delete(topic, 'reclaimed').catch((error: LitetopicError) => this.context.report(error))
   }
 
   private retain(topic: Topic): void {

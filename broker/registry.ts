@@ -144,6 +144,11 @@ export class Registry {
     return this.topics.size - this.dormant
   }
 
+  /** How many are in use and dormant. */
+  get dormantSize(): number {
+    return this.dormant
+  }
+
   values(): IterableIterator<Topic> {
     return this.topics.values()
   }

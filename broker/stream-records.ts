@@ -4,6 +4,7 @@ import { ByteWriter, type RecordData, type StreamState, writeStream } from '../p
 import type { CommitItem } from './commit-item.ts'
 import { CallbackItem } from './committer.ts'
 import type { Context } from './context.ts'
+import { increment } from './observe/counts.ts'
 import { appendOwn } from './own-records.ts'
 import type { Lease, Topic } from './topic.ts'
 
@@ -26,6 +27,7 @@ export function appendStreamRecord(
   const out = new ByteWriter(64)
   writeStream(out, record.state, record.streamId, record.data)
   const { slot = -1, sequence = 0 } = record
+  increment(context.counts.streams, record.state)
   return appendOwn(context, topic, { record: out, slot, sequence, effects: true, principal }, after)
 }
 

@@ -9,7 +9,9 @@ import { leave } from './admission.ts'
 import type { Client } from './client.ts'
 import { coalesce } from './coalesce.ts'
 import type { CommitItem } from './commit-item.ts'
+import type { Context } from './context.ts'
 import type { Block } from './crowd.ts'
+import type { Counts } from './observe/counts.ts'
 import { closedError, endedError } from './outcomes.ts'
 import type { Attachment, Reader, Topic } from './topic.ts'
 
@@ -24,6 +26,7 @@ export class Subscription implements Reader {
   private credit: number
   private readonly raw: boolean
   private readonly shard: Shard<CommitItem>
+  private readonly counts: Counts
   /** Caught up: the committer delivers, or the crowd in its turn. */
   private live = false
   private pumping = false
@@ -38,7 +41,7 @@ export class Subscription implements Reader {
     id: number,
     position: number,
     options: { raw: boolean; credit: number },
-    shard: Shard<CommitItem>,
+    { shard, counts }: Pick<Context, 'shard' | 'counts'>,
   ) {
     this.attachment = attachment
     this.id = id
@@ -46,6 +49,7 @@ export class Subscription implements Reader {
     this.raw = options.raw
     this.credit = options.credit
     this.shard = shard
+    this.counts = counts
   }
 
   private get topic(): Topic {
@@ -60,12 +64,12 @@ export class Subscription implements Reader {
   offer(position: number, size: number, base: number, next: number): void {
     if (!this.live) return
     if (this.position !== base || this.credit <= 0 || this.client.clogged) {
-      this.live = false
-      this.pump()
+      this.fallBehind()
       return
     }
     const from = position % SLAB_BYTES
     this.client.deliver(this.id, DELIVER_LIVE, this.shard.slabAt(position), from, from + size)
+    this.counts.gave('live', next - base, size)
     this.position = next
     this.credit -= size
   }
@@ -76,8 +80,7 @@ export class Subscription implements Reader {
     if (!this.live || position >= block.next) return
     const index = position === block.base ? 0 : block.indexOf(position)
     if (index < 0 || this.credit < block.size || this.client.clogged) {
-      this.live = false
-      this.pump()
+      this.fallBehind()
       return
     }
     const from = block.starts[index] as number
@@ -92,8 +95,16 @@ export class Subscription implements Reader {
           block.starts[i + 1] ?? block.size,
         )
       }
+    this.counts.gave('live', block.next - position, block.size - from)
     this.position = block.next
     this.credit -= block.size - from
+  }
+
+  /** It is not handed what is committed any more, and reads what is stored until it has caught up. */
+  private fallBehind(): void {
+    this.counts.readersBehind++
+    this.live = false
+    this.pump()
   }
 
   get isCaughtUp(): boolean {
@@ -193,6 +204,7 @@ export class Subscription implements Reader {
     else {
       coalesce(batches, this.position, committedTo, (bytes, from, to, next) => {
         this.client.deliver(this.id, 0, bytes, from, to)
+        this.counts.gave('stored', next - this.position, to - from)
         this.position = next
         this.credit -= to - from
         return this.credit > 0 && !this.client.clogged
@@ -212,6 +224,7 @@ export class Subscription implements Reader {
       if (batch.next <= this.position) continue
       if (batch.base > this.position) return
       this.client.deliver(this.id, 0, batches, batch.start, batch.end)
+      this.counts.gave('stored', batch.next - this.position, batch.end - batch.start)
       this.position = batch.next
       this.credit -= batch.end - batch.start
     }

@@ -55,6 +55,10 @@ export interface ShardAppend<Item> {
 }
 
 export interface CommitListener<Item> {
+  /** A commit has its first operation. */
+  begun?(): void
+  /** The oldest commit that had begun is durable; its items are told next. */
+  durable?(bytes: number): void
   /** The commit of these items is durable. */
   committed(items: readonly Item[]): void
   /** These items will not be committed, nor any later one. */
@@ -270,6 +274,7 @@ export class CommitLog<Item> {
     // While gathering, `end` is the bound within the slab; once sealed, where the entry ends.
     const end = start - this.slabBase + LIMITS.journalEntryBytes
     this.gathering = { number: this.nextNumber++, start, end, operations: 0, creates: 0, items: [] }
+    this.listener.begun?.()
     if (!this.scheduled) {
       this.scheduled = true
       setImmediate(() => {
@@ -368,6 +373,7 @@ export class CommitLog<Item> {
     for (const entry of batch) {
       this.durable = entry.number
       this.uncommittedBytes -= entry.end - entry.start
+      this.listener.durable?.(entry.end - entry.start)
       this.listener.committed(entry.items)
     }
     while (late.length > 0) this.listener.committed(late.splice(0))

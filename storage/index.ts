@@ -16,16 +16,19 @@ export { Shard } from './shard.ts'
 export type { ShardListener } from './shard-listener.ts'
 export { EMPTY, extended, without } from './short-list.ts'
 export { SLAB_BYTES } from './slabs.ts'
-export type {
-  Durability,
-  Journal,
-  JournalEntry,
-  Store,
-  StoreSnapshot,
-  Table,
-  TableChange,
-  TableEntry,
-  TableScan,
+export {
+  type Durability,
+  INDEX,
+  type Journal,
+  type JournalEntry,
+  STORE_PARTS,
+  type Store,
+  type StorePart,
+  type StoreSnapshot,
+  type Table,
+  type TableChange,
+  type TableEntry,
+  type TableScan,
 } from './store.ts'
 export { hasLarge, storedBytes } from './stored-bytes.ts'
 export { streamsAt } from './streams-at.ts'

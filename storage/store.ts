@@ -110,6 +110,10 @@ export interface StoreSnapshot {
   close(): Promise<void>
 }
 
+/** What a store has on disk: commits, what they led to, and the content of large messages. */
+export const STORE_PARTS = ['journal', 'table', 'parts'] as const
+export type StorePart = (typeof STORE_PARTS)[number]
+
 export interface Store {
   readonly durability: Durability
   /** Where the data is, for people; `memory` for the memory store. */
@@ -121,8 +125,8 @@ export interface Store {
    * store is closed. To be closed before the store is.
    */
   snapshot(): StoreSnapshot
-  /** Bytes on disk, as the file system counts them; 0 for memory. */
-  diskBytes(): Promise<number>
+  /** Bytes on disk, of all or of one part, as the file system counts them; 0 for memory. */
+  diskBytes(part?: StorePart): Promise<number>
   /** Gives space of deleted data back, if there is room to do it. */
   compact(): Promise<void>
   /**

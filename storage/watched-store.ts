@@ -46,7 +46,7 @@ export function watchWrites(store: Store, failed: (error: LitetopicError) => voi
     journal: watchedJournal,
     table: watchedTable,
     snapshot: () => store.snapshot(),
-    diskBytes: () => store.diskBytes(),
+    diskBytes: (part) => store.diskBytes(part),
     compact: () => judged(store.compact()),
     probe: () => store.probe(),
     close: () => store.close(),

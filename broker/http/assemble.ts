@@ -1,6 +1,8 @@
 /** Puts the routes together, and around them what holds for all: ids, CORS, problems, what there is at a path, and its description. */
 
 import { CONNECTIONS_PATH, ERRORS, isErrorCode, LIMITS, LitetopicError, WEBSOCKET_PATH } from '../../protocol/index.ts'
+import { increment } from '../observe/counts.ts'
+import { METRICS_TYPE } from '../observe/metrics.ts'
 import { answerProblem } from './answers.ts'
 import { compressed } from './compress.ts'
 import { answerPreflight, CORS_HEADERS } from './cors.ts'
@@ -9,7 +11,7 @@ import type { App, Reply, Request, Route } from './fastify.ts'
 import { MethodTable } from './methods.ts'
 import { OpenApi } from './openapi.ts'
 import { jsonBodies } from './parsers.ts'
-import { STATUS, StatusError } from './problem.ts'
+import { requestError, STATUS, StatusError } from './problem.ts'
 import { queryReader } from './query.ts'
 import { ROUTES } from './routes.ts'
 
@@ -30,11 +32,15 @@ export function addRoutes(app: App, face: Face): void {
     else if (request.url.length > LIMITS.httpUrlBytes) done(urlTooLong(request.url.length))
     else done(queryFault(request.url))
   })
-  app.setErrorHandler(answerProblem)
+  app.setErrorHandler((error, request, reply) => {
+    increment(face.options.counts.rejected, requestError(error).code)
+    answerProblem(error, request, reply)
+  })
   app.setNotFoundHandler((request, reply) => answerMissing(methods.of(request.url), request, reply))
   jsonBodies(app, face)
   openapi.register(app)
   describeProblems(app)
+  exposeMetrics(app, face)
   app.get(WEBSOCKET_PATH, { schema: { hide: true } }, (_request, reply) => {
     reply.header('upgrade', 'websocket')
     throw new StatusError(426, 'BAD_REQUEST', 'here is the WebSocket protocol: connect with a client of litetopic')
@@ -105,6 +111,19 @@ function describeProblems(app: App): void {
     if (!isErrorCode(code)) throw new LitetopicError('NOT_FOUND', 'there is no error of this code')
     const { means, retry } = ERRORS[code]
     reply.send({ code, means, status: STATUS[code], retry })
+  })
+}
+
+/** For Prometheus; no series is of a topic, and nothing in it names one. */
+function exposeMetrics(app: App, face: Face): void {
+  const schema = {
+    summary: 'What the broker counts and measures, for Prometheus',
+    tags: ['broker'],
+    response: { 200: { content: { 'text/plain': { schema: { type: 'string' } } } } },
+  }
+  app.get('/metrics', { schema }, async (_request, reply) => {
+    reply.type(METRICS_TYPE)
+    return face.options.metrics()
   })
 }
 

@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { LIMITS, LitetopicError } from '../../protocol/index.ts'
 import type { Clock } from '../clock.ts'
 import type { Core } from '../core.ts'
+import type { Counts } from '../observe/counts.ts'
 import type { Operations } from '../operations.ts'
 import type { Unsent } from '../unsent.ts'
 import type { Socket } from '../ws/socket.ts'
@@ -22,6 +23,9 @@ export interface FaceOptions {
   readonly frameBytes: number
   readonly version: string
   readonly unsent: Unsent
+  readonly counts: Counts
+  /** All that is measured, in the format of Prometheus. */
+  readonly metrics: () => Promise<string>
   /** Where others reach it: a url with no slash at its end. */
   readonly publicUrl: () => string
 }
@@ -91,6 +95,7 @@ export class Face implements CallerOwner {
   }
 
   whenRelieved(resume: () => void): void {
+    this.options.counts.pauses++
     this.relieved.push(resume)
   }
 

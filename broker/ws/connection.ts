@@ -9,6 +9,7 @@ import {
   type DownFrame,
   decodeUp,
   ERRORS,
+  type ErrorCode,
   encodeFetched,
   encodeFrame,
   LIMITS,
@@ -53,6 +54,8 @@ export interface ConnectionOwner {
   /** Nothing more is read from the connection for a while; and then it is again. */
   paused(connection: Connection): void
   resumed(connection: Connection): void
+  /** Something that its client asked was refused. */
+  rejected(code: ErrorCode): void
 }
 
 export class Connection implements Client, OutgoingOwner {
@@ -180,6 +183,7 @@ export class Connection implements Client, OutgoingOwner {
   refuse(handle: number, producerEpoch: number, sequence: number, error: LitetopicError): void {
     this.send([DOWN.refuse, handle, producerEpoch, sequence, error.code, error.message, error.details])
     if (ERRORS[error.code].closes) this.fail(0, error)
+    else this.owner.rejected(error.code)
   }
 
   deliver(subscription: number, flags: number, bytes: Uint8Array, from: number, to: number): void {
@@ -205,6 +209,7 @@ export class Connection implements Client, OutgoingOwner {
 
   /** Answers a request, or with request 0 says something about the connection, and closes it if the code says so. */
   fail(request: number, error: LitetopicError): void {
+    this.owner.rejected(error.code)
     const closes = ERRORS[error.code].closes
     this.send([DOWN.error, closes ? 0 : request, error.code, error.message, error.details])
     if (closes) this.close(closeCode(error))

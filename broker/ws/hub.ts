@@ -1,9 +1,10 @@
 /** The connections of a broker, wherever they come from: sends what they gathered, pings silent ones, pauses publishers. */
 
-import { DOWN, LIMITS, LitetopicError, type UpFrame } from '../../protocol/index.ts'
+import { DOWN, type ErrorCode, LIMITS, LitetopicError, type UpFrame } from '../../protocol/index.ts'
 import type { Clock } from '../clock.ts'
 import { comeBack } from '../come-back.ts'
 import type { Core } from '../core.ts'
+import { type Counts, increment } from '../observe/counts.ts'
 import type { Operations } from '../operations.ts'
 import type { Unsent } from '../unsent.ts'
 import { Connection, type ConnectionOwner } from './connection.ts'
@@ -25,6 +26,7 @@ export interface HubOptions {
   /** The largest message that a connection may send. */
   readonly frameBytes: number
   readonly unsent: Unsent
+  readonly counts: Counts
 }
 
 /** Connections that are pinged in one turn of the loop. */
@@ -125,7 +127,12 @@ export class Hub implements ConnectionOwner {
     this.whenAnswered()
   }
 
+  rejected(code: ErrorCode): void {
+    increment(this.options.counts.rejected, code)
+  }
+
   paused(connection: Connection): void {
+    this.options.counts.pauses++
     this.pausedOnes.add(connection)
   }
 

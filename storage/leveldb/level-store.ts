@@ -7,7 +7,7 @@
 
 import { join } from 'node:path'
 import { LitetopicError } from '../../protocol/index.ts'
-import type { Durability, Store, StoreSnapshot } from '../store.ts'
+import type { Durability, Store, StorePart, StoreSnapshot } from '../store.ts'
 import { checkFormat, directoryBytes, prepareDirectory, syncDirectory, usable } from './data-dir.ts'
 import { type LevelHandle, type LevelOptions, type OpenLevel, openLevel } from './level-handle.ts'
 import { LevelJournal } from './level-journal.ts'
@@ -21,6 +21,11 @@ const MiB = 1024 * 1024
 export const JOURNAL_DIRECTORY = 'journal'
 export const TABLE_DIRECTORY = 'table'
 export const PARTS_DIRECTORY = 'parts'
+const DIRECTORY_OF: Readonly<Record<StorePart, string>> = {
+  journal: JOURNAL_DIRECTORY,
+  table: TABLE_DIRECTORY,
+  parts: PARTS_DIRECTORY,
+}
 /** All that LevelDB has in a data directory. */
 export const DIRECTORIES = [JOURNAL_DIRECTORY, TABLE_DIRECTORY, PARTS_DIRECTORY] as const
 
@@ -103,8 +108,8 @@ class LevelStore implements Store {
     this.#parts = parts
   }
 
-  diskBytes(): Promise<number> {
-    return directoryBytes(this.location)
+  diskBytes(part?: StorePart): Promise<number> {
+    return directoryBytes(part === undefined ? this.location : join(this.location, DIRECTORY_OF[part]))
   }
 
   snapshot(): StoreSnapshot {

@@ -4,6 +4,7 @@ import type { AttachRequest } from '../../broker/attach.ts'
 import { Core } from '../../broker/core.ts'
 import { Caller } from '../../broker/http/caller.ts'
 import { limitTable } from '../../broker/limits.ts'
+import { Counts } from '../../broker/observe/counts.ts'
 import { policyTable } from '../../broker/policy.ts'
 import { Targets } from '../../broker/wakes/targets.ts'
 import { ByteWriter, LIMITS } from '../../protocol/index.ts'
@@ -32,6 +33,7 @@ export class CallerBroker {
       policies: policyTable(LIMITS.lingerMs, policies),
       limits: limitTable({}, {}),
       maxMessageBytes: LIMITS.largeMessageBytes,
+      counts: new Counts({ commit: () => undefined, journalWrite: () => undefined }),
       wakes: { targets: new Targets([]), write: () => '' },
       log: () => undefined,
       relieved: () => undefined,

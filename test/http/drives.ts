@@ -70,6 +70,7 @@ export const DRIVES: Readonly<Record<string, Drive>> = {
   ...SUBSCRIPTION_DRIVES,
   'GET /openapi.json': (call) => call('/openapi.json'),
   'GET /problems/{code}': (call) => call('/problems/NOT_FOUND'),
+  'GET /metrics': (call) => call('/metrics'),
   'GET /v1/events/{name}': async (call, http) => {
     await fill(http)
     const peer = await http.test.peer()

@@ -29,6 +29,7 @@ export const PACKAGES: Readonly<Record<string, readonly RegExp[]>> = {
   '@noble/hashes': [/^client\/hash-browser\.ts$/],
   commander: [/^broker\/cli\//],
   fastify: [/^broker\/http\//],
+  'prom-client': [/^broker\/observe\//],
   ws: [/^broker\/ws\//, /^client\/websocket[^/]*\.ts$/],
 }
 
