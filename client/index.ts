@@ -13,7 +13,7 @@ export {
   type TopicInfo,
 } from '../protocol/index.ts'
 export type { AppendOptions } from './append-large.ts'
-export type { Clock } from './clock.ts'
+export { type Clock, systemClock } from './clock.ts'
 export { type Broker, type ConnectOptions, connect, type ListOptions, type SessionOptions } from './connect.ts'
 export type { AsOf, Context } from './context.ts'
 export type { ForkOptions, ForkPoint } from './fork.ts'
