@@ -2,8 +2,8 @@
 
 import {
   type ContextInfo,
-  type ContextOp,
   checkId,
+  LIMITS,
   LitetopicError,
   parseCursor,
   type RecordData,
@@ -20,6 +20,18 @@ export interface AsOf {
   readonly asOf?: number | string
 }
 
+export interface ContextPages extends AsOf {
+  /** Names come after this one, in byte order. Default: from the first. */
+  readonly after?: string
+  /** At most so many entries. Default: all. */
+  readonly limit?: number
+}
+
+/** One of several changes to the context. */
+export type ContextChange =
+  | { readonly op: 'set' | 'append'; readonly name: string; readonly value: unknown }
+  | { readonly op: 'delete'; readonly name: string }
+
 /** Everything rejects with what ends the session; names that are not 1–255 bytes without control characters throw BAD_NAME. */
 export class Context {
   private readonly attachment: Attachment
@@ -30,16 +42,29 @@ export class Context {
 
   /** Replaces the entry. Throws BAD_VALUE unless it is JSON or bytes. */
   set(name: string, value: unknown): Promise<Stored> {
-    return this.write('set', name, encodeContext(value))
+    return this.apply([{ op: 'set', name, value }])
   }
 
   /** Adds to the entry: text to text, bytes to bytes, and anything else as an item to a list. */
   append(name: string, value: unknown): Promise<Stored> {
-    return this.write('append', name, encodeContext(value))
+    return this.apply([{ op: 'append', name, value }])
   }
 
   delete(name: string): Promise<Stored> {
-    return this.write('delete', name, { tag: 'bytes', value: new Uint8Array(0) })
+    return this.apply([{ op: 'delete', name }])
+  }
+
+  /**
+   * Makes several changes in one append, in their order: all or none. Resolves with the place of the first. Throws
+   * LIMIT_EXCEEDED if they are more than 256 KiB together, and BAD_REQUEST if there are none.
+   */
+  apply(changes: readonly ContextChange[]): Promise<Stored> {
+    if (changes.length === 0) throw new LitetopicError('BAD_REQUEST', 'an append of no records')
+    const encoded = changes.map((change) => ({ ...change, data: encodeChange(change) }))
+    return appendRecords(this.attachment, 'first', (records) => {
+      for (const { op, name, data } of encoded) writeContext(records, op, name, data)
+      return encoded.length
+    })
   }
 
   /** The entry's value, undefined if there is none. */
@@ -60,26 +85,26 @@ export class Context {
     return all
   }
 
-  /** All entries in byte order of their names, asked for page by page. */
-  async *pages({ asOf }: AsOf = {}): AsyncGenerator<[name: string, value: Value]> {
-    const at = offsetOf(asOf)
+  /** Entries in byte order of their names, asked for page by page. */
+  async *pages(options: ContextPages = {}): AsyncGenerator<[name: string, value: Value]> {
     const { attachment } = this
-    for (let after: string | undefined; ; ) {
-      const options = { asOf: at, after }
-      const page = await attachment.ask(UP.context, (request) => [UP.context, request, attachment.handle, options])
+    const asOf = offsetOf(options.asOf)
+    let { after, limit: left = Number.POSITIVE_INFINITY } = options
+    while (left > 0) {
+      const limit = left < LIMITS.pageItems ? left : undefined
+      const asked = { asOf, after, limit }
+      const page = await attachment.ask(UP.context, (request) => [UP.context, request, attachment.handle, asked])
       for (const entry of page.entries) yield [entry.name, fold(entry)]
+      left -= page.entries.length
       after = page.entries.at(-1)?.name
       if (!page.more || after === undefined) return
     }
   }
+}
 
-  private write(op: ContextOp, name: string, data: RecordData): Promise<Stored> {
-    checkId(name, 'context name')
-    return appendRecords(this.attachment, 'first', (records) => {
-      writeContext(records, op, name, data)
-      return 1
-    })
-  }
+function encodeChange(change: ContextChange): RecordData {
+  checkId(change.name, 'context name')
+  return change.op === 'delete' ? { tag: 'bytes', value: new Uint8Array(0) } : encodeContext(change.value)
 }
 
 /** Strings are text here, so that appending to one makes a longer one. */

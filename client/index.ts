@@ -15,7 +15,7 @@ export {
 export type { AppendOptions } from './append-large.ts'
 export { type Clock, systemClock } from './clock.ts'
 export { type Broker, type ConnectOptions, connect, type ListOptions, type SessionOptions } from './connect.ts'
-export type { AsOf, Context } from './context.ts'
+export type { AsOf, Context, ContextChange, ContextPages } from './context.ts'
 export type { ForkOptions, ForkPoint } from './fork.ts'
 export type { GenerateFunction, StreamResult } from './generate.ts'
 export type { Fetch } from './http-socket.ts'

@@ -3,7 +3,14 @@
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Broker as Server, startBroker } from '../../broker/index.ts'
-import { type Broker, connect, type Session, type SessionRecord, type StreamWriter } from '../../client/index.ts'
+import {
+  type Broker,
+  type ContextPages,
+  connect,
+  type Session,
+  type SessionRecord,
+  type StreamWriter,
+} from '../../client/index.ts'
 import { FaultyNetwork } from './faulty-network.ts'
 import { addressOf } from './transport.ts'
 
@@ -333,6 +340,34 @@ describe('coming back', () => {
 })
 
 describe('the rest', () => {
+  it('makes several changes to the context in one append, and pages of it begin and end where they are told to', async () => {
+    const { context } = await client().session('c')
+    const pages = async (options?: ContextPages): Promise<unknown[]> => {
+      const found: unknown[] = []
+      for await (const entry of context.pages(options)) found.push(entry)
+      return found
+    }
+    await context.set('c', 'old')
+    const { offset } = await context.apply([
+      { op: 'set', name: 'a', value: 1 },
+      { op: 'append', name: 'b', value: 'x' },
+      { op: 'delete', name: 'c' },
+      { op: 'set', name: 'd', value: null },
+    ])
+    expect(offset).toBe(1)
+    expect(await pages()).toEqual([
+      ['a', 1],
+      ['b', 'x'],
+      ['d', null],
+    ])
+    expect(await pages({ after: 'a', limit: 1 })).toEqual([['b', 'x']])
+    expect(await pages({ limit: 0 })).toEqual([])
+    const large = { op: 'set', name: 'a', value: 'x'.repeat(200_000) } as const
+    expect(() => context.apply([large, large])).toThrow(expect.objectContaining({ code: 'LIMIT_EXCEEDED' }))
+    expect(() => context.apply([])).toThrow(expect.objectContaining({ code: 'BAD_REQUEST' }))
+    expect(await context.get('a')).toBe(1)
+  })
+
   it('folds context: text and bytes are joined, anything else becomes a list', async () => {
     const { context } = await client().session('c')
     await context.set('text', 'a')
