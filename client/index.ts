@@ -20,7 +20,7 @@ export type { ForkOptions, ForkPoint } from './fork.ts'
 export type { GenerateFunction, StreamResult } from './generate.ts'
 export type { Fetch } from './http-socket.ts'
 export { CALL_PARTS, CALL_PREFIX, type OnceFunction, type OnceOptions } from './once.ts'
-export type { PipeSource } from './pipe.ts'
+export { type PipeSource, pipe } from './pipe.ts'
 export type { Reader, ReadFrom, ReadOptions } from './reader.ts'
 export type { ConnectionState, ReconnectOptions } from './reconnect.ts'
 export type {
