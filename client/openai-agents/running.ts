@@ -1,0 +1,141 @@
+/** One process at work on a stored run: from what is stored of it to what it comes to. */
+
+import {
+  type AgentInputItem,
+  type RunConfig,
+  RunContext,
+  Runner,
+  RunState,
+  type RunStreamEvent,
+  type StreamedRunResult,
+  type StreamRunOptions,
+  ToolCallError,
+} from '@openai/agents-core'
+import { isLitetopicError, type Json, type Session, type StreamWriter } from '../index.ts'
+import type { AgentSession } from './agent-session.ts'
+import { type BeginEntry, type FinalEntry, type TurnEntry, writeEntry } from './entries.ts'
+import { ModelCalls, type TurnState } from './model-calls.ts'
+import { runsIn } from './once-tool.ts'
+import { RunLog, readPast } from './run-log.ts'
+import { RunMemory } from './run-memory.ts'
+
+/** An agent of any context and output, as the SDK's `run` takes it. */
+export type AnyAgent = Parameters<Runner['run']>[0]
+
+/** How a run begins: with text, with items, or with the state of another run, to go on from. */
+export type RunInput<C> = string | AgentInputItem[] | RunState<C, AnyAgent>
+
+/** Options of the SDK's `run`, and some of the run as a stored one. */
+export interface StoredRunOptions<C> extends Omit<StreamRunOptions<C, AnyAgent>, 'stream' | 'session'> {
+  /** The memory: what the run adds to it is added once, whoever takes the run over. */
+  readonly session?: AgentSession
+  /** Of the SDK's `Runner`: models, guardrails, tracing. A model that is an object, not a name, is given here. */
+  readonly config?: Partial<RunConfig>
+  /** Told of each event where it runs. What is stored is for `readRun`. */
+  readonly onEvent?: (event: RunStreamEvent) => void
+}
+
+type Result<C> = StreamedRunResult<C, AnyAgent>
+
+export class Running<C> {
+  private readonly session: Session<unknown>
+  private readonly stream: StreamWriter
+  private readonly agent: AnyAgent
+  private readonly options: StoredRunOptions<C>
+
+  constructor(session: Session<unknown>, stream: StreamWriter, agent: AnyAgent, options: StoredRunOptions<C>) {
+    this.session = session
+    this.stream = stream
+    this.agent = agent
+    this.options = options
+  }
+
+  /** Rejects with what the run throws, and with what ends the stream. */
+  async run(input: RunInput<C>, signal: AbortSignal): Promise<FinalEntry> {
+    const { stream } = this
+    const past = await readPast(this.session, stream)
+    if (past.final !== null) return past.final
+    if (stream.resumed) await writeEntry(stream, { kind: 'takeover', value: null })
+    const isNew = past.begin === null
+    const begin = past.begin ?? beginOf(input)
+    if (isNew) await writeEntry(stream, { kind: 'begin', value: begin })
+    const log = new RunLog(stream, past)
+    try {
+      const from = isNew && input instanceof RunState ? input : await this.resumed(begin, past.turn)
+      const result = await this.start(from, this.memory(begin, past.turn), log, signal)
+      for await (const event of result) {
+        this.options.onEvent?.(event)
+        await log.write(event)
+      }
+      await result.completed
+      signal.throwIfAborted()
+      const final = finalOf(result)
+      await writeEntry(stream, { kind: 'final', value: final })
+      return final
+    } catch (error) {
+      throw error instanceof ToolCallError && isLitetopicError(error.error) ? error.error : error
+    } finally {
+      log.end()
+    }
+  }
+
+  private async start(
+    from: AgentInputItem[] | RunState<C, AnyAgent>,
+    memory: RunMemory | undefined,
+    log: RunLog,
+    signal: AbortSignal,
+  ): Promise<Result<C>> {
+    const { config = {}, onEvent: _, ...options } = this.options
+    const context = from instanceof RunState ? from._context : contextOf(options.context)
+    runsIn(context, { session: this.session, id: this.stream.id })
+    let begin: (state: TurnState) => void = () => {}
+    const begun = new Promise<TurnState>((resolve) => {
+      begin = resolve
+    })
+    const calls = new ModelCalls(this.stream, log, begun)
+    const runner = new Runner(calls.config(config, new Runner(config).config.modelProvider))
+    const result = await runner.run(this.agent, from, { ...options, session: memory, context, signal, stream: true })
+    const fromInput = !(from instanceof RunState)
+    begin(() => ({
+      turn: result.currentTurn,
+      added: memory?.added ?? 0,
+      // The first turn of an input is begun again from the input: guardrails may be at work on it still.
+      ...(fromInput && result.currentTurn === 1 ? {} : { state: result.state.toString() }),
+    }))
+    return result
+  }
+
+  private memory(begin: BeginEntry, turn: TurnEntry | null): RunMemory | undefined {
+    const { session: memory } = this.options
+    if (memory === undefined) return undefined
+    // Without a state the run begins anew, and the SDK adds the input.
+    if (turn?.state === undefined) return new RunMemory(memory, this.stream.id, 0, [])
+    const input = turn.added === 0 && 'input' in begin ? begin.input : []
+    return new RunMemory(memory, this.stream.id, turn.added, input)
+  }
+
+  /** As it was stored, with the context of now if there is one. */
+  private resumed(begin: BeginEntry, turn: TurnEntry | null): AgentInputItem[] | Promise<RunState<C, AnyAgent>> {
+    const state = turn?.state ?? ('state' in begin ? begin.state : null)
+    if (state === null) return 'input' in begin ? [...begin.input] : []
+    const { context } = this.options
+    if (context === undefined) return RunState.fromString<C, AnyAgent>(this.agent, state)
+    return RunState.fromStringWithContext<C, AnyAgent>(this.agent, state, contextOf(context))
+  }
+}
+
+function contextOf<C>(context: C | RunContext<C> | undefined): RunContext<C> {
+  return context instanceof RunContext ? context : new RunContext(context)
+}
+
+/** Text is stored as the item that it is, so that it is added to the memory as that, whoever does it. */
+function beginOf<C>(input: RunInput<C>): BeginEntry {
+  if (input instanceof RunState) return { state: input.toString() }
+  return { input: typeof input === 'string' ? [{ type: 'message', role: 'user', content: input }] : input }
+}
+
+function finalOf<C>(result: Result<C>): FinalEntry {
+  const interruptions = result.interruptions.map((item) => item.toJSON() as unknown as Json)
+  if (interruptions.length > 0) return { output: null, interruptions, state: result.state.toString() }
+  return { output: (result.finalOutput ?? null) as unknown as Json, interruptions }
+}
