@@ -7,8 +7,9 @@ import { LitetopicEventStore } from '../../client/mcp/index.ts'
 import { eventually } from '../broker/virtual-clock.ts'
 import { sampleOf } from '../guides.ts'
 import { CutProxy } from '../http/cut-proxy.ts'
+import type { Permit } from '../permits.ts'
 import { countingClient } from './counting-client.ts'
-import { GUIDE, type Permit, quick, serveGuide } from './guide-server.ts'
+import { GUIDE, quick, serveGuide } from './guide-server.ts'
 
 const SAMPLE = quick(sampleOf(GUIDE, 'Use it'))
 const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1)
@@ -28,7 +29,9 @@ async function setUp(permit: Permit = async () => undefined) {
   return { broker, client, guide, proxy }
 }
 
-it('a client that is cut off again and again gets every notification and the answer once and in order', async () => {
+it('a client that is cut off again and again gets every notification and the answer once and in order', {
+  timeout: 120_000,
+}, async () => {
   const { proxy } = await setUp()
   const counting = await countingClient(proxy.url)
   let cuts = -1
@@ -44,14 +47,14 @@ it('a client that is cut off again and again gets every notification and the ans
   expect(proxy.cuts).toBeGreaterThan(5)
 })
 
-it('a large notification that nobody waited for comes before the answer, whole', async () => {
+it('a large notification that nobody waited for comes before the answer, whole', { timeout: 120_000 }, async () => {
   const { proxy } = await setUp()
   const counting = await countingClient(proxy.url)
   expect(await counting.count(3, 700_000)).toBe('counted 3')
   expect(counting.bytes).toEqual([0, 0, 700_000])
 })
 
-it('a session that another process began is gone on with, as long as it lasts', async () => {
+it('a session that another process began is gone on with, as long as it lasts', { timeout: 120_000 }, async () => {
   let go = (): void => undefined
   const gate = new Promise<void>((resolve) => {
     go = resolve
@@ -80,7 +83,7 @@ it('a session that another process began is gone on with, as long as it lasts', 
   expect(guide.errors).toEqual([])
 })
 
-it('an id of another session, of no event, or made up replays nothing', async () => {
+it('an id of another session, of no event, or made up replays nothing', { timeout: 120_000 }, async () => {
   const { client, guide } = await setUp()
   const [one, another] = [new LitetopicEventStore(client, 'one'), new LitetopicEventStore(client, 'another')]
   const secret = { jsonrpc: '2.0', method: 'secret' } as const
@@ -119,7 +122,9 @@ it('an id of another session, of no event, or made up replays nothing', async ()
   expect(nobody.status).toBe(404)
 })
 
-it('events of parallel streams are replayed to their own stream, from behind the id', async () => {
+it('events of parallel streams are replayed to their own stream, from behind the id', {
+  timeout: 120_000,
+}, async () => {
   const { client } = await setUp()
   const writing = new LitetopicEventStore(client, 'one')
   const event = (stream: string, n: number) => writing.storeEvent(stream, { jsonrpc: '2.0', method: `${stream}${n}` })

@@ -9,6 +9,7 @@ import { z } from 'zod'
 import type { Broker } from '../../client/index.ts'
 import { LitetopicEventStore } from '../../client/mcp/index.ts'
 import { runSample } from '../guides.ts'
+import type { Permit } from '../permits.ts'
 
 export const GUIDE = new URL('../../client/mcp/README.md', import.meta.url)
 
@@ -16,9 +17,6 @@ export const GUIDE = new URL('../../client/mcp/README.md', import.meta.url)
 export function quick(sample: string): string {
   return sample.replace('retryInterval: 1000', 'retryInterval: 5')
 }
-
-/** Resolves when the tool may tell of its next step. */
-export type Permit = (step: number) => Promise<unknown>
 
 export interface GuideServer {
   readonly port: number
@@ -30,6 +28,7 @@ export interface GuideServer {
   readonly errors: unknown[]
 }
 
+/** `permit`: for each step of its tool. */
 export async function serveGuide(sample: string, broker: Broker, permit: Permit, port = 0): Promise<GuideServer> {
   const mcpServers: McpServer[] = []
   const open = new Set<unknown>()
