@@ -8,10 +8,9 @@ import {
   type Session,
   type TopicInfo,
 } from '../../client/index.ts'
-import { formatCursor, parseCursor } from '../../protocol/index.ts'
 import { formatDuration } from './duration.ts'
 import { formatBytes, formatTime, jsonLine, table, write } from './output.ts'
-import { observeSession, type RemoteOptions, withBroker } from './remote.ts'
+import { firstCursor, observeSession, type RemoteOptions, withBroker } from './remote.ts'
 
 export interface InspectOptions extends RemoteOptions {
   /** All of it as one line of JSON. */
@@ -69,7 +68,7 @@ async function look(session: Session): Promise<Inspection> {
   const checkpoints = await session.checkpoints({ limit: CHECKPOINTS })
   const context = Object.fromEntries(await session.context.entries())
   // Seen from the first record kept, every stream is there, also those that have ended.
-  const cursor = formatCursor({ ...parseCursor(session.cursor), next: topic.firstOffset })
+  const cursor = firstCursor(session, topic)
   const { streams, partial } = await session.resume({ cursor })
   return {
     topic,

@@ -2,18 +2,26 @@
 /** The command line of litetopic: what there is to say and how; what it does lies in a file per command. */
 
 import { createRequire } from 'node:module'
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { DEFAULT_HOST, DEFAULT_PORT, isLitetopicError } from '../../protocol/index.ts'
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { DEFAULT_HOST, DEFAULT_PORT, isLitetopicError, LitetopicError } from '../../protocol/index.ts'
+import { completion, SHELLS, type Shell } from './completion.ts'
 import { DEFAULT_DATA_DIR, durability, port } from './config.ts'
-import { parseLinger } from './duration.ts'
+import { type DeleteOptions, deleteTopic } from './delete.ts'
+import { parseDuration, parseLinger } from './duration.ts'
 import { describeFailure, EXIT } from './failure.ts'
+import { type ForkOptions, fork } from './fork.ts'
 import { type InspectOptions, inspect } from './inspect.ts'
 import { type ListOptions, list } from './list.ts'
+import { write } from './output.ts'
+import { type PinOptions, pin } from './pin.ts'
 import { type PublishOptions, publish } from './publish.ts'
 import { publishFile } from './publish-file.ts'
 import { URL_VARIABLE } from './remote.ts'
+import { type ResumeOptions, resume } from './resume.ts'
 import type { ServeOptions } from './serve.ts'
+import { type StopOptions, stop } from './stop.ts'
 import { type TailOptions, tail } from './tail.ts'
+import type { TopOptions } from './top.ts'
 import type { VerifyFlags } from './verify.ts'
 
 // A reader of the output that leaves early, such as head, is no failure.
@@ -46,8 +54,15 @@ function program(): Command {
   addTail(command)
   addList(command)
   addInspect(command)
+  addResume(command)
+  addStop(command)
+  addDelete(command)
+  addPin(command)
+  addFork(command)
+  addTop(command)
   addVerify(command)
   addBackup(command)
+  addCompletion(command)
   return command
 }
 
@@ -116,6 +131,73 @@ function addInspect(program: Command): void {
     .description('show a topic: its state, streams, checkpoints and context')
     .option('--json', 'as JSON')
     .action(async (topic: string, options: InspectOptions) => inspect(topic, options))
+}
+
+function addResume(program: Command): void {
+  remote(program.command('resume <topic>'))
+    .description('show where a session stands, as an agent that comes back sees it, and follow it from there')
+    .option('--checkpoint <name>', 'from this checkpoint (default: the newest)')
+    .addOption(new Option('--cursor <cursor>', 'from this cursor instead').conflicts('checkpoint'))
+    .option('--once', 'only show where it stands')
+    .option('--json', 'as lines of JSON: where it stands, then the records')
+    .action(async (topic: string, options: ResumeOptions) => resume(topic, options))
+}
+
+function addStop(program: Command): void {
+  remote(program.command('stop <topic> [stream]'))
+    .description('stop a stream, or all that are open; readers and writers are told')
+    .option('--reason <text>', 'why, for who writes and who reads')
+    .option('--json', 'one stream a line, as JSON')
+    .action(async (topic: string, stream: string | undefined, options: StopOptions) => stop(topic, stream, options))
+}
+
+function addDelete(program: Command): void {
+  remote(program.command('delete <topic>'))
+    .description('delete a topic and all that is in it')
+    .option('--json', 'as JSON')
+    .action(async (topic: string, options: DeleteOptions) => deleteTopic(topic, options))
+}
+
+function addPin(program: Command): void {
+  remote(program.command('pin <topic>'))
+    .description('have a topic stay when its last connection is gone')
+    .option('--linger <duration>', 'for so long: 10m, 1h (default: forever)', value(parseLinger))
+    .option('--json', 'its policy, as JSON')
+    .action(async (topic: string, options: PinOptions) => pin(topic, options))
+}
+
+function addFork(program: Command): void {
+  remote(program.command('fork <topic> <name>'))
+    .description('make a topic that begins with what this one has, and goes on by itself')
+    .option('--at <cursor>', 'up to this cursor (default: the end)')
+    .addOption(new Option('--checkpoint <name>', 'up to this checkpoint instead, or "latest"').conflicts('at'))
+    .option('--json', 'as JSON')
+    .action(async (topic: string, name: string, options: ForkOptions) => fork(topic, name, options))
+}
+
+function addTop(program: Command): void {
+  remote(program.command('top [prefix]'))
+    .description('watch sessions, rates and connections, live; q to leave')
+    .option('--every <duration>', 'between two looks (default: 1s)', value(parseDuration))
+    .option('--count <looks>', 'so many looks, instead of going on', value(count, 'count'))
+    .option('--json', 'one look a line, as JSON')
+    .action(async (prefix: string | undefined, options: TopOptions) => {
+      const { top } = await import('./top.ts')
+      await top(prefix ?? '', options)
+    })
+}
+
+function addCompletion(program: Command): void {
+  program
+    .command('completion')
+    .description('print what a shell needs to complete commands: eval "$(litetopic completion bash)"')
+    .addArgument(new Argument('<shell>').choices([...SHELLS]))
+    .action(async (shell: Shell) => write(completion(program, shell)))
+}
+
+function count(text: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text)
+  throw new LitetopicError('BAD_REQUEST', `${JSON.stringify(text)} is no number of looks: write 1 or more`)
 }
 
 function addVerify(program: Command): void {

@@ -1,7 +1,14 @@
 /** How the client commands reach a broker: by address or environment, and with an end to waiting where the library waits on. */
 
-import { type Broker, connect, type Session } from '../../client/index.ts'
-import { DEFAULT_HOST, DEFAULT_PORT, isLitetopicError, LitetopicError } from '../../protocol/index.ts'
+import { type Broker, connect, type Session, type TopicInfo } from '../../client/index.ts'
+import {
+  DEFAULT_HOST,
+  DEFAULT_PORT,
+  formatCursor,
+  isLitetopicError,
+  LitetopicError,
+  parseCursor,
+} from '../../protocol/index.ts'
 
 /** Names the broker when `--url` does not. */
 export const URL_VARIABLE = 'LITETOPIC_URL'
@@ -39,6 +46,11 @@ export async function withBroker<T>(options: RemoteOptions, use: (broker: Broker
     if (reached) await closed
     else closed.catch(() => {})
   }
+}
+
+/** Where the records begin that the session's topic has kept. */
+export function firstCursor(session: Session, { firstOffset }: TopicInfo): string {
+  return formatCursor({ ...parseCursor(session.cursor), next: firstOffset })
 }
 
 /** Opens a session that only looks: it creates nothing, and does not keep the topic alive. Rejects with NOT_FOUND. */

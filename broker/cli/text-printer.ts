@@ -3,6 +3,9 @@
 import type { SessionRecord } from '../../client/index.ts'
 import { formatBytes, jsonLine, write } from './output.ts'
 
+/** What is said on a terminal, in the colours that it has; NO_COLOR turns them off (no-color.org). */
+const COLOUR = { note: 2, stream: 36, context: 35, checkpoint: 33, bad: 31 } as const
+
 /** One follows one topic. A topic that holds a single part of a single stream gives exactly its text. */
 export class TextPrinter {
   /** What the newest output belongs to. */
@@ -18,11 +21,11 @@ export class TextPrinter {
         await this.#turnTo('message')
         return this.#write(typeof record.value === 'string' ? `${record.value}\n` : jsonLine(record.value))
       case 'stream':
-        return this.#note(`stream ${record.streamId} ${record.state}`)
+        return this.#note(`stream ${record.streamId} ${record.state}`, isBad(record.state) ? 'bad' : 'stream')
       case 'context':
-        return this.#note(`context ${record.op} ${record.name}`)
+        return this.#note(`context ${record.op} ${record.name}`, 'context')
       case 'checkpoint':
-        return this.#note(`checkpoint ${record.name}`)
+        return this.#note(`checkpoint ${record.name}`, 'checkpoint')
     }
   }
 
@@ -36,17 +39,26 @@ export class TextPrinter {
     if (speaker === this.#speaker) return
     if (this.#lineOpen) await this.#write('\n')
     this.#speaker = speaker
-    if (speaker !== 'message') console.error(`-- ${speaker}`)
+    if (speaker !== 'message') console.error(coloured(`-- ${speaker}`, 'note'))
   }
 
   /** On a terminal both outputs share the lines. */
-  async #note(text: string): Promise<void> {
+  async #note(text: string, colour: keyof typeof COLOUR = 'note'): Promise<void> {
     if (this.#lineOpen && process.stdout.isTTY) await this.#write('\n')
-    console.error(`-- ${text}`)
+    console.error(coloured(`-- ${text}`, colour))
   }
 
   async #write(text: string): Promise<void> {
     if (text !== '') this.#lineOpen = !text.endsWith('\n')
     await write(text)
   }
+}
+
+function isBad(state: string): boolean {
+  return state === 'failed' || state === 'stopped' || state === 'lost'
+}
+
+function coloured(text: string, colour: keyof typeof COLOUR): string {
+  const isPlain = process.stderr.isTTY !== true || (process.env.NO_COLOR ?? '') !== ''
+  return isPlain ? text : `\x1b[${COLOUR[colour]}m${text}\x1b[0m`
 }
