@@ -68,7 +68,9 @@ async function look(
     before = now
     if (options.json === true) await write(jsonLine(seen))
     else {
-      const { columns = 100, rows = 30 } = process.stdout
+      // Some terminals do not say, or say 0.
+      const columns = process.stdout.columns || 100
+      const rows = process.stdout.rows || 30
       await write(
         `${isScreen ? CLEAR : ''}${screen(seen, url, { columns, rows }).join('\n')}\n`.replace(
           /\n$/,
