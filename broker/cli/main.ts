@@ -4,7 +4,7 @@
 import { createRequire } from 'node:module'
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { DEFAULT_HOST, DEFAULT_PORT, isLitetopicError, LitetopicError } from '../../protocol/index.ts'
-import { completion, SHELLS, type Shell } from './completion.ts'
+import { type CommandWords, completion, SHELLS, type Shell } from './completion.ts'
 import { DEFAULT_DATA_DIR, durability, port } from './config.ts'
 import { type DeleteOptions, deleteTopic } from './delete.ts'
 import { parseDuration, parseLinger } from './duration.ts'
@@ -192,7 +192,12 @@ function addCompletion(program: Command): void {
     .command('completion')
     .description('print what a shell needs to complete commands: eval "$(litetopic completion bash)"')
     .addArgument(new Argument('<shell>').choices([...SHELLS]))
-    .action(async (shell: Shell) => write(completion(program, shell)))
+    .action(async (shell: Shell) => write(completion(program.commands.map(wordsOf), shell)))
+}
+
+function wordsOf(command: Command): CommandWords {
+  const options = command.options.flatMap(({ long }) => long ?? [])
+  return { name: command.name(), about: command.description(), options }
 }
 
 function count(text: string): number {
