@@ -1,0 +1,29 @@
+/** What the tests of the AI SDK integration share: a broker in memory, and clients of it. */
+
+import { onTestFinished } from 'vitest'
+import { type Broker as Server, startBroker } from '../../broker/index.ts'
+import { type Broker, connect } from '../../client/index.ts'
+import { FaultyNetwork } from '../client/faulty-network.ts'
+
+/** A writer that is gone is lost at once. */
+export async function serve(): Promise<Server> {
+  const server = await startBroker({ port: 0, dataDir: null, streamGraceMs: 0 })
+  onTestFinished(() => server.close())
+  return server
+}
+
+export function client(server: Server, network = new FaultyNetwork()): Broker {
+  const broker = connect(server.url, { webSocket: network.open, reconnect: { minMs: 1, maxMs: 5 } })
+  onTestFinished(() => {
+    network.down = false
+    return broker.close().catch(() => {})
+  })
+  return broker
+}
+
+/** All of it. */
+export async function collect<T>(source: AsyncIterable<T> | ReadableStream<T>): Promise<T[]> {
+  const all: T[] = []
+  for await (const item of source as AsyncIterable<T>) all.push(item)
+  return all
+}
