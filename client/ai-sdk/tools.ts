@@ -1,6 +1,6 @@
 /** Tools of the AI SDK whose calls take effect once, also when a message is sent twice or approved in two tabs. */
 
-import type { ToolExecutionOptions, ToolSet } from 'ai'
+import type { ToolSet } from 'ai'
 import { type Json, LitetopicError, type OnceOptions, type Session } from '../index.ts'
 
 /** A call of a tool, as the model has asked for it. */
@@ -20,6 +20,14 @@ export interface OnceToolsOptions {
   readonly ifUnknown?: OnceOptions['ifUnknown']
 }
 
+/** What of a call's options is used here; `ai` 6 and 7 have different names for all of them. */
+interface Given {
+  readonly toolCallId: string
+  readonly abortSignal?: AbortSignal
+}
+
+type Execute = (input: unknown, given: Given) => unknown
+
 /**
  * The same tools, with each `execute` run through `session.once`: what it returns is stored, and a repeat gets that. Input, output and
  * both ends are in the log. What a tool returns must be JSON, else its call fails with BAD_VALUE; one that yields preliminary results
@@ -27,9 +35,9 @@ export interface OnceToolsOptions {
  */
 export function onceTools<T extends ToolSet>(session: Session<unknown>, tools: T, options: OnceToolsOptions = {}): T {
   const wrapped = Object.entries(tools).map(([toolName, tool]) => {
-    const execute = tool.execute as ((input: unknown, options: ToolExecutionOptions) => unknown) | undefined
+    const execute = tool.execute as Execute | undefined
     if (execute === undefined) return [toolName, tool]
-    const runOnce = (input: unknown, given: ToolExecutionOptions): Promise<unknown> => {
+    const runOnce = (input: unknown, given: Given): Promise<unknown> => {
       const { toolCallId } = given
       const id = options.id?.({ toolName, toolCallId, input }) ?? `tool/${toolCallId}`
       const call = (signal: AbortSignal): unknown => {

@@ -40,8 +40,10 @@ const NEXT = {
     export { GET, DELETE } from './app/api/chat/[id]/stream/route.ts'`,
 }
 
+type Pages = Readonly<Record<string, string>>
+
 /** The guide's server, and pages beside it: `/` reads over the route, `/direct` from the broker. */
-async function start(modules: Readonly<Record<string, string>>): Promise<{ app: App; url: string }> {
+async function start(modules: Readonly<Record<string, string>>, pages: Pages): Promise<{ app: App; url: string }> {
   const server = await serve()
   const gate = new Gate()
   const saved: UIMessage[][] = []
@@ -55,14 +57,13 @@ async function start(modules: Readonly<Record<string, string>>): Promise<{ app: 
   Object.assign(globalThis, { app })
   Object.assign(process.env, { LITETOPIC_URL: server.url, PORT: '0' })
   const samples = await samplesServer({ ...APP, ...modules })
-  const pages = { '/': await pageOf('chatTransport()'), '/direct': await pageOf(directTransport(server.url)) }
   const front = createServer((request, response) => {
-    const page = pages[request.url as keyof typeof pages]
+    const page = pages[request.url ?? '']
     if (page === undefined) return void samples.emit('request', request, response)
     response.setHeader('content-type', 'text/html')
-    const messages = JSON.stringify(app.saved.at(-1) ?? [])
+    const given = `initial = ${JSON.stringify(app.saved.at(-1) ?? [])}; broker = ${JSON.stringify(server.url)}`
     response.end(
-      `<!doctype html><meta charset=utf-8><link rel=icon href=data:,><body><script>initial = ${messages}</script><script>${page}</script>`,
+      `<!doctype html><meta charset=utf-8><link rel=icon href=data:,><body><script>${given}</script><script>${page}</script>`,
     )
   })
   await new Promise<void>((resolve) => front.listen(0, '127.0.0.1', resolve))
@@ -89,8 +90,7 @@ async function samplesServer(modules: Readonly<Record<string, string>>): Promise
   return server
 }
 
-const directTransport = (url: string): string =>
-  `chatTransport({ broker: connect(${JSON.stringify(url)}) }); import { connect } from 'litetopic'`
+const DIRECT = "chatTransport({ broker: connect(globalThis.broker) }); import { connect } from 'litetopic'"
 
 async function pageOf(transport: string): Promise<string> {
   const chat = sampleOf('chat.tsx').replace('chatTransport()', transport)
@@ -112,8 +112,10 @@ if (!isThere) console.log(`${CHROMIUM} is not installed: the guide's page is not
 
 describe.skipIf(!isThere)('the page of the guide, in Chromium,', () => {
   let browser: Browser
+  let pages: Pages
 
   beforeAll(async () => {
+    pages = { '/': await pageOf('chatTransport()'), '/direct': await pageOf(DIRECT) }
     const args = process.getuid?.() === 0 ? ['--no-sandbox'] : []
     browser = await chromium.launch({ executablePath: CHROMIUM, args })
   })
@@ -136,7 +138,7 @@ describe.skipIf(!isThere)('the page of the guide, in Chromium,', () => {
     'with the handlers of %s, comes back in the middle, and stops in both tabs',
     { timeout: 120_000 },
     async (_, modules) => {
-      const { app, url } = await start(modules)
+      const { app, url } = await start(modules, pages)
       const [one, two] = [await open(`${url}/`), await open(`${url}/direct`)]
       app.gate.release(REASONING_TOKENS + 5)
       await one.getByText('Send').click()
