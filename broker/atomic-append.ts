@@ -3,7 +3,7 @@
  * (`streamSeq`). All of it, with the producer's sequence, is one commit. See PROTOCOL.md, Closing.
  */
 
-import { type AppendEntry, LIMITS, LitetopicError } from '../protocol/index.ts'
+import { type AppendEntry, invariant, LIMITS, LitetopicError } from '../protocol/index.ts'
 import {
   admit,
   admitAppend,
@@ -14,7 +14,8 @@ import {
   storedAt,
   writeAppend,
 } from './append.ts'
-import { AppendItem, CallbackItem, inOrder } from './committer.ts'
+import type { CommitItem } from './commit-item.ts'
+import { AppendItem, CallbackItem, InOrder } from './committer.ts'
 import { checkSameType } from './content-type.ts'
 import type { Context } from './context.ts'
 import { checkOpen } from './outcomes.ts'
@@ -34,6 +35,8 @@ export interface AtomicAppend {
   /** Encoded as PROTOCOL.md says, and how many they are: at most `appendBytes` and `appendRecords`; none only to close. */
   readonly records: Uint8Array
   readonly count: number
+  /** Was their data held against its tag when they were encoded? Then it is not looked at again. Default false. */
+  readonly isChecked?: boolean
   /** Of the stream whose tokens or end they are; -1 for none. Default -1. */
   readonly fence?: number
   /** The topic takes no more records behind these. Streams that are open then end as stopped. Default false. */
@@ -45,6 +48,8 @@ export interface AtomicAppend {
 }
 
 export interface AtomicAppended {
+  /** The incarnation of the topic. */
+  readonly epoch: number
   /** Of the first record; if there is none, where it would be. Of a repeat that of the original; null if it is too long ago. */
   readonly offset: number | null
   /** The end of the topic, as it is now. */
@@ -65,37 +70,139 @@ type Next = Verdict & { readonly kind: 'next' }
  * BAD_REQUEST; and with what else an append can be refused with. Then nothing of it was done.
  */
 export function atomicAppend(context: Context, attachment: Attachment, request: AtomicAppend): Promise<AtomicAppended> {
-  return inTurn(attachment.topic, async (resolve, reject) => {
-    const { topic } = attachment
-    const { log } = context.shard
-    checkRequest(request)
-    const answer = (offset: number | null, repeat: boolean) =>
-      new CallbackItem(() => resolve({ offset, repeat, ...outcome(attachment) }), reject)
-    if (isForgotten(attachment, request)) {
-      log.afterCommit(answer(null, true))
-      return
-    }
-    const verdict = admitRequest(context, attachment, request)
-    if (verdict.kind === 'repeat') {
-      log.afterCommit(answer(verdict.base, true))
-      return
-    }
-    const entry = entryOf(attachment, request)
-    const found = request.count === 0 ? null : inspect(context, topic, entry, request.records)
-    const stored = found === null || !mayBeStored(found) ? null : await storedAt(context, topic, found)
-    // The table was asked: the topic may have ended meanwhile. Nothing else can have changed, it was this one's turn.
-    const next = stored === null ? verdict : admit(context, attachment, entry.producerEpoch, entry.sequence)
-    if (next.kind !== 'next') throw new LitetopicError('INTERNAL', 'an append was overtaken in its turn')
-    if (found !== null && stored !== null && stored.offset !== null) {
-      discardUpload(context, attachment, found, stored)
-      const isRepeat = request.close !== true || topic.state.closed
-      finish(context, attachment, request, next, stored.offset, answer(stored.offset, isRepeat))
-      return
-    }
-    const base = topic.state.nextOffset
-    if (found === null) finish(context, attachment, request, next, base, answer(base, topic.state.closed))
-    else appendAll(context, attachment, request, { entry, found, next }, answer(base, false))
-  })
+  return inTurn(attachment.topic, (appended, failed) =>
+    appendInTurn(context, attachment, request, { appended, failed }),
+  )
+}
+
+/** Who is told what became of an append. */
+export interface Appending {
+  appended(outcome: AtomicAppended): void
+  failed(error: LitetopicError): void
+}
+
+/**
+ * The same where no other operation is under way on the topic, and the records are messages without ids, so that the table need not be
+ * asked: who appends is told when it is durable, or cannot be. Throws what `atomicAppend` rejects with: then nothing was done.
+ */
+export function atomicAppendNow(
+  context: Context,
+  attachment: Attachment,
+  request: AtomicAppend,
+  appending: Appending,
+): void {
+  const { topic } = attachment
+  topic.uses++
+  try {
+    const later = appendInTurn(context, attachment, request, new InUse(topic, appending))
+    invariant(later === undefined, 'an append of messages without ids waits for nothing but its commit')
+  } catch (error) {
+    topic.uses--
+    throw error
+  }
+}
+
+/** Keeps the topic resident until it is known what became of an append. */
+class InUse implements Appending {
+  private readonly topic: Topic
+  private readonly appending: Appending
+
+  constructor(topic: Topic, appending: Appending) {
+    this.topic = topic
+    this.appending = appending
+  }
+
+  appended(outcome: AtomicAppended): void {
+    this.topic.uses--
+    this.appending.appended(outcome)
+  }
+
+  failed(error: LitetopicError): void {
+    this.topic.uses--
+    this.appending.failed(error)
+  }
+}
+
+/** The answer to an append, to be given when it is durable. */
+class Answer implements CommitItem {
+  private readonly appending: Appending
+  private readonly attachment: Attachment
+  private readonly offset: number | null
+  private readonly repeat: boolean
+
+  constructor(appending: Appending, attachment: Attachment, offset: number | null, repeat: boolean) {
+    this.appending = appending
+    this.attachment = attachment
+    this.offset = offset
+    this.repeat = repeat
+  }
+
+  /** Tells how the topic is then, too. */
+  committed(): void {
+    const { offset, repeat, attachment } = this
+    const { topic, producerId } = attachment
+    const { epoch, committedTo: nextOffset, closed, producers } = topic.state
+    const producer = producerId === null ? null : producers?.[findSlot(topic.state, producerId)]
+    this.appending.appended({ epoch, offset, repeat, nextOffset, closed, sequence: producer?.sequence ?? -1 })
+  }
+
+  failed(error: LitetopicError): void {
+    this.appending.failed(error)
+  }
+}
+
+function appendInTurn(
+  context: Context,
+  attachment: Attachment,
+  request: AtomicAppend,
+  appending: Appending,
+): void | Promise<void> {
+  const { topic } = attachment
+  const { log } = context.shard
+  checkRequest(request)
+  if (isForgotten(attachment, request)) {
+    log.afterCommit(new Answer(appending, attachment, null, true))
+    return
+  }
+  const verdict = admitRequest(context, attachment, request)
+  if (verdict.kind === 'repeat') {
+    log.afterCommit(new Answer(appending, attachment, verdict.base, true))
+    return
+  }
+  const entry = entryOf(attachment, request)
+  const found = request.count === 0 ? null : inspect(context, topic, entry, request.records, request.isChecked)
+  if (found !== null && mayBeStored(found))
+    return afterLookup(context, attachment, request, { entry, found }, appending)
+  const base = topic.state.nextOffset
+  if (found === null) {
+    finish(context, attachment, request, verdict, base, new Answer(appending, attachment, base, topic.state.closed))
+    return
+  }
+  const answer = new Answer(appending, attachment, base, false)
+  appendAll(context, attachment, request, { entry, found, next: verdict }, answer)
+}
+
+async function afterLookup(
+  context: Context,
+  attachment: Attachment,
+  request: AtomicAppend,
+  { entry, found }: { entry: AppendEntry; found: Inspection },
+  appending: Appending,
+): Promise<void> {
+  const { topic } = attachment
+  const stored = await storedAt(context, topic, found)
+  // The table was asked: the topic may have ended meanwhile. Nothing else can have changed, it was this one's turn.
+  const next = admit(context, attachment, entry.producerEpoch, entry.sequence)
+  if (next.kind !== 'next') throw new LitetopicError('INTERNAL', 'an append was overtaken in its turn')
+  if (stored.offset === null) {
+    const answer = new Answer(appending, attachment, topic.state.nextOffset, false)
+    appendAll(context, attachment, request, { entry, found, next }, answer)
+    return
+  }
+  discardUpload(context, attachment, found, stored)
+  const isRepeat = request.close !== true || topic.state.closed
+  const answer = new Answer(appending, attachment, stored.offset, isRepeat)
+  finish(context, attachment, request, next, stored.offset, answer)
 }
 
 /** Is the table to be asked whether the records are there already, or whether their stream is to be written? */
@@ -108,7 +215,7 @@ function appendAll(
   attachment: Attachment,
   request: AtomicAppend,
   { entry, found, next }: { entry: AppendEntry; found: Inspection; next: Next },
-  answer: CallbackItem,
+  answer: CommitItem,
 ): void {
   const { topic } = attachment
   checkOpen(topic)
@@ -116,13 +223,18 @@ function appendAll(
   checkStreamSeq(topic, request)
   const upload: Upload | null = found.large && context.uploads.whole(attachment, found.large.parts, found.large.tag)
   admitAppend(context, attachment, entry, request.records, found)
-  together(context, attachment, request, () => {
-    const delivery = new AppendItem(topic, null, 0, 0, topic.state.nextOffset, entry.count)
-    const isLast = request.close !== true && request.streamSeq === undefined
-    const item = isLast ? inOrder(delivery, answer) : delivery
+  const delivery = new AppendItem(topic, null, 0, 0, topic.state.nextOffset, entry.count)
+  const write = (item: CommitItem): void =>
     writeAppend(context, attachment, entry, request.records, next, found, delivery, item)
-    if (!isLast) writeRest(context, attachment, request, -1, 0, answer)
-  })
+  const hasRest = request.close === true || request.streamSeq !== undefined
+  // One operation needs no room kept for it.
+  if (!hasRest && !next.begin) write(new InOrder(delivery, answer))
+  else {
+    together(context, attachment, request, () => {
+      write(hasRest ? delivery : new InOrder(delivery, answer))
+      if (hasRest) writeRest(context, attachment, request, -1, 0, answer)
+    })
+  }
   if (upload !== null) context.uploads.forget(upload)
 }
 
@@ -133,7 +245,7 @@ function finish(
   request: AtomicAppend,
   next: Next,
   base: number,
-  answer: CallbackItem,
+  answer: CommitItem,
 ): void {
   const { topic } = attachment
   const { shard, clock } = context
@@ -154,7 +266,7 @@ function writeRest(
   { close, streamSeq, sequence }: AtomicAppend,
   slot: number,
   base: number,
-  answer: CallbackItem,
+  answer: CommitItem,
 ): void {
   if (streamSeq !== undefined) context.shard.setExtra(topic.state, { streamSeq }, close === true ? null : answer)
   if (close === true) closeNow(context, topic, { slot, sequence, base }, answer)
@@ -168,7 +280,7 @@ export function closeNow(
   context: Context,
   topic: Topic,
   { slot, sequence, base }: { slot: number; sequence: number; base: number },
-  answer: CallbackItem,
+  answer: CommitItem,
 ): void {
   const { shard, clock } = context
   const { state } = topic
@@ -197,12 +309,6 @@ function together({ shard }: Context, { topic, client }: Attachment, request: At
   const open = request.close === true ? closeBytes(topic.state.openStreams?.size ?? 0) : 0
   const texts = 3 * ((client.principal?.length ?? 0) + LIMITS.nameBytes + LIMITS.streamSeqBytes)
   shard.together(request.records.length + texts + open, write)
-}
-
-function outcome({ topic, producerId }: Attachment): Omit<AtomicAppended, 'offset' | 'repeat'> {
-  const { state } = topic
-  const producer = producerId === null ? null : state.producers?.[findSlot(state, producerId)]
-  return { nextOffset: state.committedTo, closed: state.closed, sequence: producer?.sequence ?? -1 }
 }
 
 function entryOf({ handle }: Attachment, request: AtomicAppend): AppendEntry {

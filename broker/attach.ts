@@ -106,6 +106,26 @@ export class Attachments {
     })
   }
 
+  /**
+   * Attaches the client to a topic that is in memory, and tells nothing of it: for a request that asks for one thing, which needs no
+   * look at the table. Null where the topic is not there, or its creation is not durable. Throws LIMIT_EXCEEDED.
+   */
+  enter(client: Client, handle: number, name: string, options: AttachRequest): Attachment | null {
+    const topic = this.inMemory(name)
+    if (topic === null) return null
+    this.admit(client, topic, options)
+    return this.add(topic, client, handle, options)
+  }
+
+  /** The same for a request that is over before anything else happens: a look at the topic, which is as an attach and a detach. */
+  visit(name: string): Topic | null {
+    const topic = this.inMemory(name)
+    if (topic === null) return null
+    admitAttachment(this.context.scopes.of(null, topic))
+    this.reclaimer.visited(topic)
+    return topic
+  }
+
   /** Ends the attachment, its subscriptions, and its part in uploads. */
   detach(attachment: Attachment): void {
     if (attachment.detached) return
@@ -117,6 +137,12 @@ export class Attachments {
     leave(attachment.scopes, 'attachments')
     forgetTurns(attachment)
     this.reclaimer.detached(attachment)
+  }
+
+  private inMemory(name: string): Topic | null {
+    const { registry, shard } = this.context
+    const topic = this.reclaimer.alive(registry.resident(name) ?? null)
+    return topic !== null && shard.isCreated(topic.state) ? topic : null
   }
 
   private create(client: Client, name: string, options: AttachRequest, own: TopicPolicy | null): Topic {

@@ -84,13 +84,22 @@ export class RepeatItem implements CommitItem {
 }
 
 /** Two items of one commit as one: readers are served before whoever waits is answered. */
-export function inOrder(delivery: AppendItem, answer: CommitItem): CommitItem {
-  return {
-    committed() {
-      delivery.committed()
-      answer.committed()
-    },
-    failed: (error) => answer.failed(error),
+export class InOrder implements CommitItem {
+  private readonly delivery: AppendItem
+  private readonly answer: CommitItem
+
+  constructor(delivery: AppendItem, answer: CommitItem) {
+    this.delivery = delivery
+    this.answer = answer
+  }
+
+  committed(): void {
+    this.delivery.committed()
+    this.answer.committed()
+  }
+
+  failed(error: LitetopicError): void {
+    this.answer.failed(error)
   }
 }
 

@@ -16,10 +16,16 @@ import {
   type RequestType,
   type UP,
 } from '../protocol/index.ts'
-import { findStream } from '../storage/index.ts'
+import { findStream, type Link } from '../storage/index.ts'
 import { admitSubscription, enter } from './admission.ts'
 import { append } from './append.ts'
-import { type AtomicAppend, type AtomicAppended, atomicAppend } from './atomic-append.ts'
+import {
+  type Appending,
+  type AtomicAppend,
+  type AtomicAppended,
+  atomicAppend,
+  atomicAppendNow,
+} from './atomic-append.ts'
 import { type Attaching, Attachments, type AttachRequest } from './attach.ts'
 import type { Client } from './client.ts'
 import { CallbackItem } from './committer.ts'
@@ -32,7 +38,7 @@ import { increment } from './observe/counts.ts'
 import { missing, recreated } from './outcomes.ts'
 import { effectivePolicy, policyInfo, storedPolicy } from './policy.ts'
 import { positionOf } from './positions.ts'
-import { type ReadReply, type ReadRequest, read, readNow } from './read.ts'
+import { type ReadReply, type ReadRequest, type Rest, read, readNow, restNow } from './read.ts'
 import type { Reclaimer } from './reclaim.ts'
 import { type ResumeRequest, resume } from './resume.ts'
 import { streamInfo } from './stream-state.ts'
@@ -43,6 +49,18 @@ import { type TrimRequest, trim } from './trim.ts'
 import type { PartFrame } from './upload.ts'
 import type { UploadRequest } from './uploads.ts'
 import type { Wakers } from './wakes/wakers.ts'
+
+const NO_LINKS: readonly Link[] = []
+
+/** What a read that waits for nothing has found, and what topic it is of. */
+export interface FoundAtOnce {
+  readonly rest: Rest
+  readonly epoch: number
+  /** What it is forked from, the nearest first. */
+  readonly lineage: readonly Link[]
+  /** Undefined for that of a topic for which none was given. */
+  readonly contentType: string | undefined
+}
 
 type Reply<R extends RequestType> = Promise<ReplyOf<R>>
 
@@ -70,6 +88,11 @@ export class Operations {
   /** Attaches the client to a topic, and creates it if it may; see `Attachments.attach`. */
   attach(client: Client, handle: number, name: string, options: AttachRequest, attaching: Attaching): void {
     this.attached.attach(client, handle, name, options, attaching)
+  }
+
+  /** Attaches to a topic that is in memory, at once, and tells nothing of it; see `Attachments.enter`. */
+  enter(client: Client, handle: number, name: string, options: AttachRequest): Attachment | null {
+    return this.attached.enter(client, handle, name, options)
   }
 
   /** Makes the attachment's topic resident again, and tells when it is; with STORE_CORRUPT or STORE_UNAVAILABLE if it cannot be. */
@@ -107,6 +130,17 @@ export class Operations {
   /** Appends, closes, or both, in one commit; see `atomicAppend`. */
   atomicAppend(attachment: Attachment, request: AtomicAppend): Promise<AtomicAppended> {
     return using(usable(attachment.topic), () => atomicAppend(this.context, attachment, request))
+  }
+
+  /**
+   * The same, told instead of promised, where nothing need be waited for but the commit; false where something must, and nothing was
+   * done. The records are messages without ids. Throws what it is refused with.
+   */
+  appendAtOnce(attachment: Attachment, request: AtomicAppend, appending: Appending): boolean {
+    const { topic } = attachment
+    if (topic.busy || topic.state.closed) return false
+    atomicAppendNow(this.context, attachment, request, appending)
+    return true
   }
 
   async openStream(attachment: Attachment, request: OpenRequest): Reply<typeof UP.openStream> {
@@ -196,10 +230,29 @@ export class Operations {
   }
 
   private gave(reply: ReadReply): ReadReply {
-    let bytes = 0
-    for (const batch of reply.batches) bytes += batch.length
-    this.context.counts.gave('stored', reply.next - reply.position, bytes)
+    this.gaveFrom(reply.position, reply.next, reply.batches)
     return reply
+  }
+
+  private gaveFrom(from: number, to: number, pieces: readonly Uint8Array[]): void {
+    let bytes = 0
+    for (const piece of pieces) bytes += piece.length
+    this.context.counts.gave('stored', to - from, bytes)
+  }
+
+  /**
+   * All that is committed of a topic from an offset on, or from its start, and what it is, if it is in memory and about `maxBytes` at
+   * most. Begins its time to live anew, and its linger, as an attachment does. Null where it is not so. Throws LIMIT_EXCEEDED.
+   */
+  readAtOnce(name: string, from: { epoch: number; next: number } | null, maxBytes: number): FoundAtOnce | null {
+    const topic = this.attached.visit(name)
+    if (topic === null || (from !== null && from.epoch !== topic.state.epoch)) return null
+    this.reclaimer.touched(topic)
+    const rest = restNow(this.context, topic, from?.next ?? null, maxBytes)
+    if (rest === null) return null
+    this.gaveFrom(rest.position, rest.nextOffset, rest.pieces)
+    const { epoch, extra } = topic.state
+    return { rest, epoch, lineage: extra?.fork?.links ?? NO_LINKS, contentType: extra?.contentType }
   }
 
   /** Begins an upload or goes on with it. `uploadBegun` is to be called behind the reply. */

@@ -2,7 +2,7 @@
 
 import { ByteWriter, type RecordData, writeMessage } from '../protocol/index.ts'
 import type { CommitItem } from './commit-item.ts'
-import { AppendItem, inOrder } from './committer.ts'
+import { AppendItem, InOrder } from './committer.ts'
 import type { Context } from './context.ts'
 import type { Topic } from './topic.ts'
 
@@ -29,7 +29,7 @@ export function appendOwn(context: Context, topic: Topic, own: OwnRecord, after:
     source: record.bytes,
     from: 0,
     to: record.length,
-    item: inOrder(delivery, after),
+    item: new InOrder(delivery, after),
   })
   delivery.size = context.shard.log.batchBytes
   topic.lastUsedMs = topic.appendedMs = context.clock.monotonicMs()

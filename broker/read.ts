@@ -51,6 +51,30 @@ export function readNow(context: Context, topic: Topic, request: ReadRequest): R
   return page.reply()
 }
 
+/** All that is committed from an offset on. */
+export interface Rest {
+  readonly position: number
+  readonly nextOffset: number
+  readonly closed: boolean
+  /** Batches, contiguous, several in one piece; the first may begin before `position`. */
+  readonly pieces: readonly Uint8Array[]
+}
+
+/** What there is from a position on, if it is about `maxBytes` at most and in memory; null where it is not, or must be refused. */
+export function restNow({ shard }: Context, { state }: Topic, from: number | null, maxBytes: number): Rest | null {
+  const { firstOffset, flushedTo, committedTo: nextOffset, closeCommitted: closed } = state
+  const position = from ?? firstOffset
+  if (position < firstOffset || position > nextOffset) return null
+  if (state.bytes * ((nextOffset - position) / Math.max(nextOffset - firstOffset, 1)) > maxBytes) return null
+  const pieces: Uint8Array[] = []
+  for (let at = position; at < nextOffset; at = at < flushedTo ? flushedTo : nextOffset) {
+    const piece = shard.readMemory(state, at)
+    if (piece === null) return null
+    pieces.push(piece)
+  }
+  return { position, nextOffset, closed, pieces }
+}
+
 /** A read under way. What there is was settled when it began. */
 class Page {
   next: number

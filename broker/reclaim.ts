@@ -11,6 +11,7 @@ import { type Context, policyOf } from './context.ts'
 import { DueTopics } from './due-topics.ts'
 import { leasedUntilMs } from './leases.ts'
 import { endsByItself, Life } from './life.ts'
+import type { EffectivePolicy } from './policy.ts'
 import { setGrace } from './stream-records.ts'
 import { loseStreams, orphanStreams } from './streams.ts'
 import { Timers } from './timers.ts'
@@ -94,7 +95,8 @@ export class Reclaimer {
   attached(topic: Topic): void {
     topic.lingerUntilMs = Number.POSITIVE_INFINITY
     topic.lastUsedMs = this.context.clock.monotonicMs()
-    this.schedule(topic)
+    // It holds on for longer than the timers know.
+    if (topic.wakeBucket < 0) this.schedule(topic)
   }
 
   /** An attachment ended: its streams are orphaned, and the linger begins if it was the last that held the topic. */
@@ -111,11 +113,22 @@ export class Reclaimer {
     this.look(topic)
   }
 
+  /** An attachment that held the topic began and ended in the same moment. The timers, which know an earlier time, need not be told. */
+  visited(topic: Topic): void {
+    const now = this.context.clock.monotonicMs()
+    topic.lastUsedMs = topic.attachedMs = now
+    if (topic.holders > 0) return
+    const policy = policyOf(this.context, topic)
+    this.linger(topic, policy, now)
+    this.setStoredDue(topic, policy)
+  }
+
   /** The last attachment that held the topic has ended. */
   private beginLinger(topic: Topic, now: number): void {
     if (topic.holders > 0 || topic.lingerUntilMs !== Number.POSITIVE_INFINITY) return
-    this.linger(topic, now)
-    this.setStoredDue(topic)
+    const policy = policyOf(this.context, topic)
+    this.linger(topic, policy, now)
+    this.setStoredDue(topic, policy)
   }
 
   /** The topic is read: its time to live, if it has one, begins anew. Its state must be there. */
@@ -143,8 +156,8 @@ export class Reclaimer {
     const policy = policyOf(this.context, topic)
     const now = this.context.clock.monotonicMs()
     topic.life = endsByItself(policy) ? new Life(policy, now) : null
-    if (topic.holders === 0) this.linger(topic, now)
-    this.setStoredDue(topic)
+    if (topic.holders === 0) this.linger(topic, policy, now)
+    this.setStoredDue(topic, policy)
     this.retain(topic)
     this.look(topic)
   }
@@ -189,8 +202,8 @@ export class Reclaimer {
   }
 
   /** The linger of a topic that nobody holds begins. */
-  private linger(topic: Topic, now: number): void {
-    topic.lingerUntilMs = now + policyOf(this.context, topic).lingerMs
+  private linger(topic: Topic, { lingerMs }: EffectivePolicy, now: number): void {
+    topic.lingerUntilMs = now + lingerMs
     this.noteLinger(topic, now)
   }
 
@@ -342,10 +355,9 @@ export class Reclaimer {
   }
 
   /** What the next flush stores as the topic's time. */
-  private setStoredDue(topic: Topic): void {
+  private setStoredDue(topic: Topic, { lingerMs }: EffectivePolicy = policyOf(this.context, topic)): void {
     const { clock } = this.context
     const { life, lingerUntilMs, state } = topic
-    const { lingerMs } = policyOf(this.context, topic)
     const now = clock.monotonicMs()
     const isHeld = lingerUntilMs === Number.POSITIVE_INFINITY
     const lingerLeft = isHeld || lingerMs === Number.POSITIVE_INFINITY ? lingerMs : lingerUntilMs - now

@@ -9,9 +9,16 @@ import type { Topic } from './topic.ts'
  */
 export function inTurn<T>(
   topic: Topic,
-  operation: (resolve: (value: T) => void, reject: (error: LitetopicError) => void) => Promise<void>,
+  operation: (resolve: (value: T) => void, reject: (error: LitetopicError) => void) => void | Promise<void>,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
-    topic.run(() => operation(resolve, reject).catch((error: unknown) => reject(asLitetopicError(error))))
+    const refuse = (error: unknown): void => reject(asLitetopicError(error))
+    topic.run(() => {
+      try {
+        return operation(resolve, reject)?.catch(refuse)
+      } catch (error) {
+        refuse(error)
+      }
+    })
   })
 }

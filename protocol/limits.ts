@@ -173,6 +173,8 @@ export const LIMITS = {
   httpBodyMs: 120_000,
   /** HTTP: path and query of a request. */
   httpUrlBytes: 8 * KiB,
+  /** HTTP: what an ordinary append or read by the Durable Streams protocol has at most, to be served where it comes in. */
+  httpAtOnceBytes: 16 * KiB,
   /** HTTP: JSON answers of fewer bytes are not compressed. */
   httpCompressBytes: 2 * KiB,
   /** HTTP: how long a connection is kept that has no request under way. */

@@ -34,9 +34,6 @@ const OPERATION_OVERHEAD_BYTES = 1024
 /** Operations that may belong together; more than there are. */
 const TOGETHER = 8
 
-/** More than a creation needs. */
-const CREATE_BYTES = 3 * OPERATION_OVERHEAD_BYTES
-
 /** One append as the broker assigns it. */
 export interface ShardAppend<Item> {
   /** Slot of the producer, or -1 for the broker's own records. */
@@ -187,16 +184,17 @@ export class CommitLog<Item> {
     }
   }
 
-  /** Has the next few operations, with so many bytes of records, ids and principals in all, go into the same commit. */
+  /** Has the next few operations, one creation at most, with so many bytes of records, ids and principals in all, go into the same commit. */
   reserve(bytes: number): void {
+    if (this.gathering !== null && this.gathering.creates >= EPOCHS_PER_COMMIT) this.seal()
     this.begin(null, bytes + TOGETHER * OPERATION_OVERHEAD_BYTES)
   }
 
   /** Reserves the epoch of a topic that is about to be created by the next `write`. */
   nextEpoch(): number {
-    if (this.gathering !== null && this.gathering.creates >= EPOCHS_PER_COMMIT) this.seal()
-    // As much as the creation itself needs, so that it goes into the commit that its epoch names.
-    const gathering = this.begin(null, CREATE_BYTES)
+    // So that the creation goes into the commit that its epoch names.
+    this.reserve(0)
+    const gathering = this.begin(null, 0)
     return gathering.number * EPOCHS_PER_COMMIT + gathering.creates++
   }
 
@@ -331,16 +329,25 @@ export class CommitLog<Item> {
     this.gathering = null
   }
 
-  /** Commits until nothing is left. One at a time: the store takes one write after the other anyway. */
+  /**
+   * Commits until nothing is left, one after the other: the store takes one write at a time anyway. The next one is handed over before
+   * those are told who waited for the last, so that the disk is at work meanwhile.
+   */
   private async run(): Promise<void> {
     if (this.committing) return
     this.committing = true
     try {
-      while (this.error === null) {
-        if (this.sealed.length === 0) this.seal()
-        if (this.sealed.length === 0) break
-        const batch = this.sealed.splice(0, ENTRIES_PER_APPEND)
-        await this.commit(batch)
+      for (let stored = this.storeNext(); stored !== null; ) {
+        const batch = this.underWay
+        try {
+          await stored
+        } catch (error) {
+          this.error ??= asLitetopicError(error)
+          break
+        }
+        stored = this.storeNext()
+        this.deliver(batch)
+        this.wake()
       }
     } finally {
       this.committing = false
@@ -348,23 +355,16 @@ export class CommitLog<Item> {
     if (this.error !== null) this.failWaiting(this.error)
   }
 
-  private async commit(batch: Gathered<Item>[]): Promise<void> {
-    const first = batch[0] as Gathered<Item>
-    this.underWay = batch
-    const entries = batch.map((entry) => {
-      const slab = this.slabs.at(entry.start)
-      const from = entry.start % SLAB_BYTES
-      return slab.subarray(from, from + entry.end - entry.start)
-    })
-    try {
-      await this.journal.append(first.number, entries)
-    } catch (error) {
-      this.error ??= asLitetopicError(error)
-      return
-    }
+  /** Hands over what is gathered; null if that is nothing, or nothing is written any more. */
+  private storeNext(): Promise<void> | null {
     this.underWay = []
-    this.deliver(batch)
-    this.wake()
+    if (this.error !== null) return null
+    if (this.sealed.length === 0) this.seal()
+    const first = this.sealed[0]
+    if (first === undefined) return null
+    this.underWay = this.sealed.splice(0, ENTRIES_PER_APPEND)
+    const entries = this.underWay.map(({ start, end }) => this.slabs.slice(start, end))
+    return this.journal.append(first.number, entries)
   }
 
   private deliver(batch: Gathered<Item>[]): void {

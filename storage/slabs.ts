@@ -32,6 +32,12 @@ export class Slabs {
     return slab
   }
 
+  /** The bytes between two positions of one slab. */
+  slice(from: number, to: number): Buffer {
+    const start = from % SLAB_BYTES
+    return this.at(from).subarray(start, start + to - from)
+  }
+
   /** Releases the slabs that lie wholly before the position. */
   release(position: number): void {
     const keep = Math.min(Math.floor(position / SLAB_BYTES), this.newest)

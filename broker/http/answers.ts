@@ -1,25 +1,19 @@
-/** Problems as answers: the document, its status, and when to come back. */
+/** Problems as answers of Fastify. */
 
-import type { LitetopicError } from '../../protocol/index.ts'
-import { CORS_HEADERS } from './cors.ts'
 import type { Reply, Request } from './fastify.ts'
-import { PROBLEM_TYPE, problemOf, requestError, retryAfter } from './problem.ts'
+import { fixedHeaders } from './fixed-headers.ts'
+import { type ProblemAnswer, problemAnswer, requestError } from './problem.ts'
 
 /** Answers with what went wrong, be it Fastify that found it. */
 export function answerProblem(error: unknown, request: Request, reply: Reply): void {
-  sendProblem(requestError(error), request, reply)
+  sendProblem(problemAnswer(requestError(error), request.id), reply)
 }
 
-/** Answers with a problem document; `status`: where a protocol asks for another one than that of the code. */
-export function sendProblem(error: LitetopicError, request: Request, reply: Reply, status?: number): void {
-  const problem = problemOf(error, request.id, status)
-  const seconds = retryAfter(error)
-  if (seconds !== null) reply.header('retry-after', seconds)
-  // As bytes, to which Fastify adds no charset: the type has none.
-  reply
-    .headers(CORS_HEADERS)
-    .header('x-request-id', request.id)
-    .code(problem.status)
-    .type(PROBLEM_TYPE)
-    .send(Buffer.from(JSON.stringify(problem)))
+/** The same for what has reached no route, nor the hook that sets what is on every response. */
+export function answerUnrouted(error: unknown, request: Request, reply: Reply): void {
+  answerProblem(error, request, reply.headers(fixedHeaders(request.id)))
+}
+
+export function sendProblem({ status, headers, body }: ProblemAnswer, reply: Reply): void {
+  reply.code(status).headers(headers).send(body)
 }

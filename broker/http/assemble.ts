@@ -5,9 +5,10 @@ import { increment } from '../observe/counts.ts'
 import { METRICS_TYPE } from '../observe/metrics.ts'
 import { answerProblem } from './answers.ts'
 import { compressed } from './compress.ts'
-import { answerPreflight, CORS_HEADERS } from './cors.ts'
+import { answerPreflight } from './cors.ts'
 import type { Face } from './face.ts'
 import type { App, Reply, Request, Route } from './fastify.ts'
+import { fixedHeaders } from './fixed-headers.ts'
 import { MethodTable } from './methods.ts'
 import { OpenApi } from './openapi.ts'
 import { jsonBodies } from './parsers.ts'
@@ -26,7 +27,7 @@ export function addRoutes(app: App, face: Face): void {
     compress(route)
   })
   app.addHook('onRequest', (request, reply, done) => {
-    reply.headers(CORS_HEADERS).header('x-request-id', request.id)
+    reply.headers(fixedHeaders(request.id))
     // An open connection is told in its own words.
     if (face.stopping !== null && !request.url.startsWith(`${CONNECTIONS_PATH}/`)) done(face.stopping)
     else if (request.url.length > LIMITS.httpUrlBytes) done(urlTooLong(request.url.length))

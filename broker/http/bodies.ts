@@ -4,8 +4,10 @@
  */
 
 import type { IncomingMessage } from 'node:http'
-import { LIMITS, LitetopicError } from '../../protocol/index.ts'
+import { asLitetopicError, LIMITS, LitetopicError } from '../../protocol/index.ts'
 import type { Clock } from '../clock.ts'
+import type { DirectRequest } from './direct-request.ts'
+import { type Placed, Present } from './present.ts'
 import { StatusError } from './problem.ts'
 
 /** Of one exchange: what of it is held until its response has ended. */
@@ -14,19 +16,22 @@ export interface Held {
 }
 
 /** A body under way. To be told of each piece, and of its end. */
-export interface Watched {
+export interface Watched extends Placed {
   moved: boolean
   /** Nothing is expected of it: it is not being read. */
   asleep: boolean
   /** When it must be whole, by the monotonic clock; Infinity for one that is not taken into memory. */
   readonly dueMs: number
-  readonly given: (error: LitetopicError) => void
+  given(error: LitetopicError): void
 }
+
+/** Told what became of a body. */
+type Done = (error: LitetopicError | null, body?: Buffer) => void
 
 export class Bodies {
   private readonly clock: Clock
   private bytes = 0
-  private readonly coming = new Set<Watched>()
+  private readonly coming = new Present<Watched>()
   private looks = false
 
   constructor(clock: Clock) {
@@ -34,41 +39,35 @@ export class Bodies {
   }
 
   /** Calls back with the whole body, once, or with LIMIT_EXCEEDED, RATE_LIMITED or BAD_REQUEST. */
-  read(
-    request: IncomingMessage,
-    held: Held,
-    limit: number,
-    done: (error: LitetopicError | null, body?: Buffer) => void,
-  ): void {
-    const told = Number(request.headers['content-length'] ?? 0)
+  read(request: IncomingMessage, held: Held, limit: number, done: Done): void {
+    const body = this.begin(request, held, limit, done)
+    if (body === null) return
+    request
+      .on('data', (piece: Buffer) => body.take(piece))
+      .on('end', () => body.take(null))
+      .on('error', () => body.cut())
+      .on('close', () => body.cut())
+  }
+
+  /** The same for a request that has just come, so that its body can be taken past the stream that it is. */
+  readDirect(request: DirectRequest, held: Held, limit: number, done: Done): void {
+    const body = this.begin(request, held, limit, done)
+    if (body === null) return
+    request.takeBody(body)
+  }
+
+  private begin({ headers }: IncomingMessage, held: Held, limit: number, done: Done): Body | null {
+    const told = Number(headers['content-length'] ?? 0)
     if (told > limit) {
       done(tooLarge(told, limit))
-      return
+      return null
     }
-    const pieces: Buffer[] = []
-    let size = 0
-    const finish = (error: LitetopicError | null): void => {
-      this.coming.delete(watched)
-      request.off('data', take).off('end', end).off('error', cut).off('close', cut)
-      if (error !== null) done(error)
-      else done(null, pieces.length === 1 ? pieces[0] : Buffer.concat(pieces, size))
-    }
-    const take = (piece: Buffer): void => {
-      size += piece.length
-      watched.moved = true
-      if (size > limit) finish(tooLarge(size, limit))
-      else if (this.bytes + piece.length > LIMITS.httpBodiesBytes) finish(tooMuch(this.bytes + piece.length))
-      else {
-        this.bytes += piece.length
-        held.bodyBytes += piece.length
-        pieces.push(piece)
-      }
-    }
-    const end = (): void => finish(null)
-    const cut = (): void => finish(cutOff())
     // One that drips holds its share of what all may have.
-    const watched = this.watch(finish, LIMITS.httpBodyMs)
-    request.on('data', take).on('end', end).on('error', cut).on('close', cut)
+    const dueMs = this.clock.monotonicMs() + LIMITS.httpBodyMs
+    const body = new Body(this, held, limit, dueMs, done)
+    this.coming.add(body)
+    this.lookLater()
+    return body
   }
 
   /** So much of a body will be in memory. Throws RATE_LIMITED. */
@@ -87,14 +86,14 @@ export class Bodies {
 
   /** `given` is called if the body does not move for `httpBodyIdleMs`, or is not whole within `forMs`, or a little longer. */
   watch(given: (error: LitetopicError) => void, forMs = Number.POSITIVE_INFINITY): Watched {
-    const watched = { moved: true, asleep: false, dueMs: this.clock.monotonicMs() + forMs, given }
+    const watched = { place: -1, moved: true, asleep: false, dueMs: this.clock.monotonicMs() + forMs, given }
     this.coming.add(watched)
     this.lookLater()
     return watched
   }
 
   unwatch(watched: Watched): void {
-    this.coming.delete(watched)
+    this.coming.remove(watched)
   }
 
   /** One timer for all: one that has not moved between two looks has not moved for long enough. */
@@ -104,16 +103,74 @@ export class Bodies {
     this.clock.after(LIMITS.httpBodyIdleMs, () => {
       this.looks = false
       const nowMs = this.clock.monotonicMs()
-      for (const watched of [...this.coming]) {
+      for (const watched of this.coming.all()) {
         const isLate = nowMs >= watched.dueMs
         if (!isLate && (watched.moved || watched.asleep)) watched.moved = false
         else {
-          this.coming.delete(watched)
+          this.coming.remove(watched)
           watched.given(isLate ? late() : idle())
         }
       }
       if (this.coming.size > 0) this.lookLater()
     })
+  }
+}
+
+/** A body that is taken into memory as it comes. */
+class Body implements Watched {
+  place = -1
+  moved = true
+  asleep = false
+  readonly dueMs: number
+  private readonly bodies: Bodies
+  private readonly held: Held
+  private readonly limit: number
+  /** Null once it is told what became of the body. */
+  private done: Done | null
+  private readonly pieces: Buffer[] = []
+  private size = 0
+
+  constructor(bodies: Bodies, held: Held, limit: number, dueMs: number, done: Done) {
+    this.bodies = bodies
+    this.held = held
+    this.limit = limit
+    this.dueMs = dueMs
+    this.done = done
+  }
+
+  /** The next piece, or null behind the last one. What comes of one that was given up is let go. */
+  take(piece: Buffer | null): void {
+    if (this.done === null) return
+    if (piece === null) {
+      this.finish(null)
+      return
+    }
+    this.moved = true
+    this.size += piece.length
+    try {
+      if (this.size > this.limit) throw tooLarge(this.size, this.limit)
+      this.bodies.hold(this.held, this.held.bodyBytes + piece.length)
+      this.pieces.push(piece)
+    } catch (error) {
+      this.finish(asLitetopicError(error))
+    }
+  }
+
+  /** Nothing more of it comes. */
+  cut(): void {
+    if (this.done !== null) this.finish(cutOff())
+  }
+
+  given(error: LitetopicError): void {
+    this.finish(error)
+  }
+
+  private finish(error: LitetopicError | null): void {
+    const { done, pieces, size } = this
+    this.done = null
+    this.bodies.unwatch(this)
+    if (error !== null) done?.(error)
+    else done?.(null, pieces.length === 1 ? pieces[0] : Buffer.concat(pieces, size))
   }
 }
 

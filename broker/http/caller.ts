@@ -12,7 +12,7 @@ import {
   type ReplyOf,
   type UP,
 } from '../../protocol/index.ts'
-import type { AtomicAppend, AtomicAppended } from '../atomic-append.ts'
+import type { Appending, AtomicAppend, AtomicAppended } from '../atomic-append.ts'
 import type { AttachReply, AttachRequest } from '../attach.ts'
 import type { Fetched, FetchRequest } from '../fetch.ts'
 import type { ForkRequest } from '../fork.ts'
@@ -104,6 +104,20 @@ export class Caller extends CallerLink {
     const append = (): Promise<AtomicAppended> => this.on((at) => this.operations.atomicAppend(at, request))
     if (!this.owner.overloaded) return append()
     return new Promise<void>((resolve) => this.owner.whenRelieved(resolve)).then(append)
+  }
+
+  /**
+   * The same with its attach, told instead of promised, where the topic is in memory and nothing need be waited for but the commit;
+   * false where it is not so, and nothing was done. The records are messages without ids. Throws what it is refused with.
+   */
+  appendAtOnce(name: string, producer: string | undefined, request: AtomicAppend, appending: Appending): boolean {
+    invariant(!this.hasBegun, 'a caller attaches once')
+    this.hasBegun = true
+    const { operations } = this
+    const options = { brief: true, create: false, producer, anonymous: producer === undefined }
+    const attachment = this.owner.overloaded ? null : operations.enter(this, HANDLE, name, options)
+    this.attachment = attachment
+    return attachment !== null && operations.appendAtOnce(attachment, request, appending)
   }
 
   openStream(request: OpenRequest): Promise<ReplyOf<typeof UP.openStream>> {

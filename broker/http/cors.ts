@@ -10,16 +10,6 @@ const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'
 const HEADER_NAMES = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+(?:\s*,\s*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*$/
 const PREFLIGHT_SECONDS = 86_400
 
-/** On every response. */
-export const CORS_HEADERS: Readonly<Record<string, string>> = {
-  'access-control-allow-origin': '*',
-  'access-control-expose-headers': '*',
-  'cross-origin-resource-policy': 'cross-origin',
-  'x-content-type-options': 'nosniff',
-  // What users store is no page of this site, whatever type they gave it.
-  'content-security-policy': "default-src 'none'; sandbox",
-}
-
 /** Answers OPTIONS of a path that takes these methods. */
 export function answerPreflight(request: Request, reply: Reply, methods: readonly string[]): void {
   const asked = request.headers['access-control-request-headers']

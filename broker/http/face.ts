@@ -11,6 +11,7 @@ import type { Socket } from '../ws/socket.ts'
 import { Bodies, cutOff, type Held } from './bodies.ts'
 import { Caller, type CallerOwner, type Outlet } from './caller.ts'
 import type { Reply, Request } from './fastify.ts'
+import { type Placed, Present } from './present.ts'
 import { EventStreams } from './sse.ts'
 
 export interface FaceOptions {
@@ -31,15 +32,21 @@ export interface FaceOptions {
 }
 
 /** A request and its response, under way. */
-interface Exchange extends Held {
+export interface Exchange extends Held, Placed {
   caller: Caller | null
+  /** What has become of its body, where that was taken before the routes saw the request. */
+  taken: Buffer | LitetopicError | null
 }
+
+/** What is known of a request that is under way, on itself. */
+const EXCHANGE = Symbol('exchange')
+type Exchanging = IncomingMessage & { [EXCHANGE]?: Exchange }
 
 export class Face implements CallerOwner {
   readonly options: FaceOptions
   readonly bodies: Bodies
   readonly events: EventStreams
-  private readonly open = new Map<IncomingMessage, Exchange>()
+  private readonly open = new Present<Exchange>()
   private relieved: (() => void)[] = []
   /** Takes a connection over HTTP as it takes WebSockets. */
   accept: (socket: Socket) => void = () => undefined
@@ -72,26 +79,35 @@ export class Face implements CallerOwner {
   }
 
   /** The request as a client of the broker, until its response ends or its connection does. One for each request, of one topic. */
-  caller({ raw, request }: Reply, outlet: Outlet = new ResponseOutlet(raw)): Caller {
-    const caller = new Caller(this, outlet)
-    const exchange = this.open.get(request.raw)
-    if (exchange !== undefined) exchange.caller = caller
+  caller({ raw, request }: Reply, outlet?: Outlet): Caller {
+    const exchange = exchangeOf(request.raw)
+    if (exchange !== null) return this.callerOf(exchange, raw, outlet)
     // It was over before it was looked at.
-    else caller.close()
+    const caller = new Caller(this, new ResponseOutlet(raw))
+    caller.close()
+    return caller
+  }
+
+  /** The same for an exchange that is at hand. */
+  callerOf(exchange: Exchange, response: ServerResponse, outlet: Outlet = new ResponseOutlet(response)): Caller {
+    const caller = new Caller(this, outlet)
+    exchange.caller = caller
     return caller
   }
 
   /** The body of a request, whole, up to the limit of its route. It counts until the response has ended. */
   readBody({ raw, routeOptions }: Request, done: (error: LitetopicError | null, body?: Buffer) => void): void {
-    const exchange = this.open.get(raw)
-    if (exchange === undefined) done(cutOff())
+    const exchange = exchangeOf(raw)
+    if (exchange === null) done(cutOff())
+    else if (Buffer.isBuffer(exchange.taken)) done(null, exchange.taken)
+    else if (exchange.taken !== null) done(exchange.taken)
     else this.bodies.read(raw, exchange, routeOptions.bodyLimit ?? LIMITS.httpBodyBytes, done)
   }
 
   /** Nothing of the body is held any more, though the response goes on. */
   forgetBody({ raw }: Request): void {
-    const exchange = this.open.get(raw)
-    if (exchange !== undefined) this.bodies.release(exchange)
+    const exchange = exchangeOf(raw)
+    if (exchange !== null) this.bodies.release(exchange)
   }
 
   whenRelieved(resume: () => void): void {
@@ -108,35 +124,43 @@ export class Face implements CallerOwner {
   }
 
   /** A request has come. */
-  begun(request: IncomingMessage, response: ServerResponse): void {
+  begun(request: IncomingMessage, response: ServerResponse): Exchange {
     const { open, bodies } = this
-    const exchange: Exchange = { caller: null, bodyBytes: 0 }
-    open.set(request, exchange)
+    const exchange: Exchange = { caller: null, taken: null, bodyBytes: 0, place: -1 }
+    open.add(exchange)
+    ;(request as Exchanging)[EXCHANGE] = exchange
     response.once('close', () => {
       exchange.caller?.close()
       if (exchange.bodyBytes > 0) bodies.release(exchange)
-      open.delete(request)
+      open.remove(exchange)
       this.whenAnswered()
     })
+    return exchange
   }
 
   /** The core is no more: what used it ends. */
   sendAway(): void {
     const error = new LitetopicError('STORE_UNAVAILABLE', 'the store is opened anew; come back in a moment')
-    for (const { caller } of [...this.open.values()]) caller?.away(error)
+    for (const { caller } of this.open.all()) caller?.away(error)
     this.relieve()
   }
 
   /** Refuses what comes from now on, and ends what would stay open. Resolves when all is answered. */
   async stop(error: LitetopicError): Promise<void> {
     this.stopping = error
-    for (const { caller } of [...this.open.values()]) caller?.stopLive(error)
+    for (const { caller } of this.open.all()) caller?.stopLive(error)
     while (this.open.size > 0) {
       await new Promise<void>((resolve) => {
         this.whenAnswered = resolve
       })
     }
   }
+}
+
+/** Null once its response has ended. */
+function exchangeOf(request: IncomingMessage): Exchange | null {
+  const exchange = (request as Exchanging)[EXCHANGE] ?? null
+  return exchange !== null && exchange.place >= 0 ? exchange : null
 }
 
 /** A response that holds what its socket has not taken. */

@@ -1,9 +1,10 @@
 /** The one place that knows Fastify: what the routes need of it, under the names they use. */
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
 import { type ErrorCode, LIMITS } from '../../protocol/index.ts'
 import { checkBy, checkSchema, type Schema } from './check.ts'
+import { DirectRequest } from './direct-request.ts'
 import { OneWriteResponse } from './one-write.ts'
 import { answerOn, answerUnreadable } from './unreadable.ts'
 
@@ -34,15 +35,16 @@ declare module 'fastify' {
 const ENCODED = 3
 
 /**
- * A server that does not listen yet, and the routes on it. `refuse` answers what does not even reach the routes; `begun` is told of
- * every request.
+ * A server that does not listen yet, and the routes on it. `refuse` answers what does not even reach the routes; `serve` gets
+ * every request, and hands on to the routes what it does not answer itself.
  */
 export function createApp(
   refuse: (error: Error, request: Request, reply: Reply) => void,
-  begun: (request: IncomingMessage, response: ServerResponse) => void,
+  serve: (request: DirectRequest, response: ServerResponse, routes: RequestListener) => void,
   requestId: (request: IncomingMessage) => string,
 ): { app: App; http: Server } {
   const http = createServer({
+    IncomingMessage: DirectRequest as typeof IncomingMessage,
     ServerResponse: OneWriteResponse,
     maxHeaderSize: LIMITS.httpHeaderBytes,
     headersTimeout: LIMITS.httpHeaderMs,
@@ -58,8 +60,7 @@ export function createApp(
     logger: false,
     serverFactory(handler) {
       http.on('request', (request, response) => {
-        begun(request, response)
-        handler(request, response)
+        serve(request as DirectRequest, response, handler)
       })
       return http
     },

@@ -21,10 +21,14 @@ export class OneWriteResponse extends ServerResponse {
   override end(chunk?: unknown, encoding?: unknown, done?: unknown): this {
     const head = this as unknown as Head
     const isWhole = typeof head._header === 'string' && head._headerSent === false && head.chunkedEncoding === false
-    if (!isWhole || head._hasBody !== true || !Buffer.isBuffer(chunk) || chunk.length > ONE_WRITE_BYTES) {
-      return super.end(chunk as string, encoding as BufferEncoding, done as () => void)
-    }
-    head._header += chunk.toString('latin1')
+    const body = isWhole && head._hasBody === true ? asCharacters(chunk, encoding) : null
+    if (body === null) return super.end(chunk as string, encoding as BufferEncoding, done as () => void)
+    head._header += body
     return super.end((typeof encoding === 'function' ? encoding : done) as () => void)
   }
+}
+
+function asCharacters(chunk: unknown, encoding: unknown): string | null {
+  if (typeof chunk === 'string') return encoding === 'latin1' && chunk.length <= ONE_WRITE_BYTES ? chunk : null
+  return Buffer.isBuffer(chunk) && chunk.length <= ONE_WRITE_BYTES ? chunk.toString('latin1') : null
 }

@@ -118,6 +118,21 @@ export function retryAfter({ retry, details }: LitetopicError): number | null {
   return Math.max(1, Math.ceil(ms / 1000))
 }
 
+export interface ProblemAnswer {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  /** Bytes, to which Fastify adds no charset: the type has none. */
+  readonly body: Buffer
+}
+
+/** A problem as an answer, whoever sends it, without what is on every response; `status`: where a protocol asks for another one than that of the code. */
+export function problemAnswer(error: LitetopicError, requestId: string, status?: number): ProblemAnswer {
+  const problem = problemOf(error, requestId, status)
+  const seconds = retryAfter(error)
+  const headers = { 'content-type': PROBLEM_TYPE, ...(seconds !== null && { 'retry-after': String(seconds) }) }
+  return { status: problem.status, headers, body: Buffer.from(JSON.stringify(problem)) }
+}
+
 /** What Fastify found wrong with a request before a route saw it, in the codes of litetopic. */
 export function requestError(error: unknown): LitetopicError {
   if (error instanceof LitetopicError) return error

@@ -3,17 +3,22 @@
  * itself down in order: what is new is refused, what is under way is answered, what would stay open is ended.
  */
 
-import type { Server } from 'node:http'
+import type { RequestListener, Server, ServerResponse } from 'node:http'
 import { LIMITS, LitetopicError } from '../../protocol/index.ts'
 import type { Transport } from '../ws/hub.ts'
 import { Upgrades } from '../ws/server.ts'
 import type { Socket } from '../ws/socket.ts'
-import { answerProblem } from './answers.ts'
+import { answerUnrouted } from './answers.ts'
 import { addRoutes } from './assemble.ts'
+import type { DirectRequest } from './direct-request.ts'
+import { AtOnce } from './durable-streams/at-once.ts'
 import { Face, type FaceOptions } from './face.ts'
 import { type App, createApp } from './fastify.ts'
+import { fixedHeaders } from './fixed-headers.ts'
 import { asksForWebSocket, passOver } from './other-upgrades.ts'
+import { problemAnswer, StatusError } from './problem.ts'
 import { newRequestIds } from './request-id.ts'
+import { refuseOn } from './unreadable.ts'
 
 /**
  * Connections that wait to be accepted: those of a crowd that comes back at once. Beyond it the system drops them, and they try again
@@ -38,14 +43,17 @@ export class HttpServer implements Transport {
   constructor(options: HttpOptions) {
     this.options = options
     this.face = new Face(options)
-    this.upgrades = new Upgrades(options.frameBytes)
-    const { app, http } = createApp(
-      answerProblem,
-      (request, response) => this.face.begun(request, response),
-      newRequestIds(),
-    )
+    this.upgrades = new Upgrades(options.frameBytes, refuseOn)
+    const requestId = newRequestIds()
+    const atOnce = new AtOnce(this.face, requestId)
+    const serve = (request: DirectRequest, response: ServerResponse, routes: RequestListener): void => {
+      const exchange = this.face.begun(request, response)
+      if (!atOnce.serve(request, response, exchange, routes)) routes(request, response)
+    }
+    const { app, http } = createApp(answerUnrouted, serve, requestId)
     this.app = app
     this.http = http
+    http.on('checkExpectation', (request, response) => answerExpectation(response, requestId(request)))
     addRoutes(app, this.face)
   }
 
@@ -93,6 +101,13 @@ export class HttpServer implements Transport {
   sendAway(): void {
     this.face.sendAway()
   }
+}
+
+/** A request expects more than `100-continue`. RFC 9110, 10.1.1. */
+function answerExpectation(response: ServerResponse, id: string): void {
+  const error = new StatusError(417, 'BAD_REQUEST', 'the only expectation that is met is 100-continue')
+  const { status, headers, body } = problemAnswer(error, id)
+  response.writeHead(status, { ...fixedHeaders(id), ...headers, 'content-length': body.length }).end(body)
 }
 
 function listenError(error: NodeJS.ErrnoException, host: string, port: number): Error {

@@ -1,17 +1,12 @@
 /** What comes and is no HTTP, or too much of it: there is no request yet that a route could answer. */
 
 import { randomUUID } from 'node:crypto'
-import type { ServerResponse } from 'node:http'
+import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { LIMITS, LitetopicError } from '../../protocol/index.ts'
-import { PROBLEM_TYPE, problemOf, StatusError } from './problem.ts'
-
-const REASONS: Readonly<Record<number, string>> = {
-  400: 'Bad Request',
-  408: 'Request Timeout',
-  431: 'Request Header Fields Too Large',
-}
+import { fixedHeaders } from './fixed-headers.ts'
+import { problemAnswer, StatusError } from './problem.ts'
 
 /**
  * Answers with a problem document, and closes the connection, whatever its client does: nothing that it began is held any longer.
@@ -23,18 +18,19 @@ export function answerUnreadable(error: Error & { code?: string }, socket: Socke
     socket.destroy()
     return
   }
+  refuseOn(socket, faultOf(error.code))
+}
+
+/** Answers on a socket that no response has, and closes it. */
+export function refuseOn(socket: Duplex, error: LitetopicError): void {
   const id = randomUUID()
-  const { status, ...problem } = problemOf(faultOf(error.code), id)
-  const body = JSON.stringify({ status, ...problem })
-  const head = [
-    `HTTP/1.1 ${status} ${REASONS[status]}`,
-    `Content-Type: ${PROBLEM_TYPE}`,
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    `X-Request-Id: ${id}`,
-    'Connection: close',
-  ]
-  socket.write(`${head.join('\r\n')}\r\n\r\n${body}`)
-  socket.destroySoon()
+  const { status, headers, body } = problemAnswer(error, id)
+  const all = { ...fixedHeaders(id), ...headers, 'content-length': body.length, connection: 'close' }
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}`)
+  // It is followed by the close.
+  socket.on('error', () => undefined)
+  socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('\r\n')}\r\n\r\n`)
+  socket.end(body, () => socket.destroy())
 }
 
 /** The response that has the socket now; null between two requests. node:http says it in no other way. */

@@ -4,15 +4,17 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket as NetSocket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer } from 'ws'
-import { SUBPROTOCOL, WEBSOCKET_PATH } from '../../protocol/index.ts'
+import { LitetopicError, SUBPROTOCOL, WEBSOCKET_PATH } from '../../protocol/index.ts'
 import type { Socket } from './socket.ts'
 import { StreamedSocket } from './streamed-socket.ts'
 
 export class Upgrades {
   private readonly sockets: WebSocketServer
+  private readonly refuse: (socket: Duplex, error: LitetopicError) => void
 
-  /** `frameBytes`: the largest message that is let in. */
-  constructor(frameBytes: number) {
+  /** `frameBytes`: the largest message that is let in; `refuse` answers a request that gets no WebSocket, and closes its connection. */
+  constructor(frameBytes: number, refuse: (socket: Duplex, error: LitetopicError) => void) {
+    this.refuse = refuse
     this.sockets = new WebSocketServer({
       noServer: true,
       path: WEBSOCKET_PATH,
@@ -21,10 +23,17 @@ export class Upgrades {
       perMessageDeflate: false,
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
     })
+    this.sockets.on('wsClientError', ({ message }, socket) =>
+      refuse(socket, new LitetopicError('BAD_REQUEST', message)),
+    )
   }
 
-  /** Hands over the WebSocket that the request asks for; or refuses it, with 400 where there is none. */
+  /** Hands over the WebSocket that the request asks for; or refuses it, with NOT_FOUND where there is none. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, accept: (socket: Socket) => void): void {
+    if (!this.sockets.shouldHandle(request)) {
+      this.refuse(socket, new LitetopicError('NOT_FOUND', `WebSockets are at ${WEBSOCKET_PATH}`))
+      return
+    }
     this.sockets.handleUpgrade(request, socket, head, (upgraded) => {
       accept(new StreamedSocket(upgraded, request.socket as NetSocket))
     })

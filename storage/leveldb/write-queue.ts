@@ -50,20 +50,32 @@ export class WriteState {
 
 export class WriteQueue {
   readonly #state: WriteState
-  #tail: Promise<unknown> = Promise.resolve()
+  /** Settles with what was called for last; null when nothing is under way. */
+  #tail: Promise<unknown> | null = null
 
   constructor(state: WriteState) {
     this.#state = state
   }
 
-  /** Runs `work` after all work before it. Rejects with STORE_UNAVAILABLE if the store is closed or a write has failed. */
+  /**
+   * Runs `work` after all work before it, at once if there is none. Rejects with STORE_UNAVAILABLE if the store is closed or a write has
+   * failed.
+   */
   async run<T>(work: () => Promise<T>): Promise<T> {
     this.#state.check()
-    const result = this.#tail.then(() => {
-      if (this.#state.failed) this.#state.check()
-      return work()
-    })
-    this.#tail = result.catch(() => undefined) // the caller has the rejection; the next in line needs only the order
+    const result =
+      this.#tail === null
+        ? work()
+        : this.#tail.then(() => {
+            if (this.#state.failed) this.#state.check()
+            return work()
+          })
+    const over = (): void => {
+      if (this.#tail === tail) this.#tail = null
+    }
+    // The caller has the rejection; the next in line needs only the order.
+    const tail = result.then(over, over)
+    this.#tail = tail
     return result
   }
 

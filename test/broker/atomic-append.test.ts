@@ -17,8 +17,11 @@ interface Place {
   readonly streamSeq?: string
 }
 
-function append(caller: Caller, { epoch = 0, sequence = 0, ...rest }: Place, ...fills: Fill[]) {
-  return caller.atomicAppend({ producerEpoch: epoch, sequence, ...rest, ...recordsOf(...fills) })
+async function append(caller: Caller, { epoch = 0, sequence = 0, ...rest }: Place, ...fills: Fill[]) {
+  const request = { producerEpoch: epoch, sequence, ...rest, ...recordsOf(...fills) }
+  const { epoch: topicEpoch, ...appended } = await caller.atomicAppend(request)
+  expect(topicEpoch).toBe((await caller.whenAttached()).epoch)
+  return appended
 }
 
 describe('the sequence of a producer', () => {

@@ -9,6 +9,7 @@ import { addRoutes } from '../../broker/http/assemble.ts'
 import { Face, type FaceOptions } from '../../broker/http/face.ts'
 import { createApp } from '../../broker/http/fastify.ts'
 import { rawBodies } from '../../broker/http/parsers.ts'
+import { Counts } from '../../broker/observe/counts.ts'
 import { Unsent } from '../../broker/unsent.ts'
 import { LIMITS } from '../../protocol/index.ts'
 import { afterwards } from '../broker/brokers.ts'
@@ -23,6 +24,7 @@ class EchoServer {
     core: () => null,
     clock: this.clock,
     unsent: new Unsent(),
+    counts: new Counts({ commit: () => undefined, journalWrite: () => undefined }),
     maxMessageBytes: LIMITS.largeMessageBytes,
     frameBytes: LIMITS.messageBytes,
   } as unknown as FaceOptions)
@@ -38,7 +40,10 @@ class EchoServer {
     const { face } = echo
     const { app, http } = createApp(
       answerProblem,
-      (request, response) => face.begun(request, response),
+      (request, response, routes) => {
+        face.begun(request, response)
+        routes(request, response)
+      },
       () => 'id',
     )
     addRoutes(app, face)

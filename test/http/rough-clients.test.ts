@@ -56,6 +56,34 @@ describe('a request that asks for HTTP/2', () => {
   })
 })
 
+describe('what cannot be had is refused with a problem document:', () => {
+  const asked = (path: string, ...headers: string[]): string =>
+    `GET ${path} HTTP/1.1\r\n${['host: x', 'sec-websocket-version: 13', ...headers].join('\r\n')}\r\n\r\n`
+  const upgrade = ['connection: Upgrade', 'upgrade: websocket']
+  const key = 'sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA=='
+
+  for (const [what, bytes, status, code, detail] of [
+    ['a WebSocket where there is none', asked('/v1/other', ...upgrade, key), 404, 'NOT_FOUND', '/v1/ws'],
+    ['a WebSocket without a key', asked('/v1/ws', ...upgrade), 400, 'BAD_REQUEST', 'Sec-WebSocket-Key'],
+    [
+      'what is expected beside 100-continue',
+      asked('/', 'expect: more', 'connection: close'),
+      417,
+      'BAD_REQUEST',
+      '100',
+    ],
+  ] as const) {
+    it(what, async () => {
+      const http = await HttpBroker.start()
+      const socket = open(http, bytes)
+      const [head = '', body = ''] = (await text(socket)).split('\r\n\r\n')
+      expect(head).toMatch(new RegExp(`^HTTP/1\\.1 ${status} .*\r\ncontent-type: application/problem\\+json\r\n`, 's'))
+      expect(JSON.parse(body)).toMatchObject({ status, code, detail: expect.stringContaining(detail) })
+      socket.destroy()
+    })
+  }
+})
+
 describe('JSON', () => {
   const json = (body: string | Uint8Array<ArrayBuffer>): RequestInit => ({
     method: 'POST',

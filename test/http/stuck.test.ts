@@ -21,7 +21,7 @@ async function start(routes: (app: App) => void): Promise<{ http: Server; get():
     (error) => {
       throw error
     },
-    () => undefined,
+    (request, response, routes) => routes(request, response),
     () => 'id',
   )
   routes(app)

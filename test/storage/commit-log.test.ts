@@ -41,6 +41,24 @@ describe('a commit', () => {
     expect([a.committedTo, rig.shard.log.durable, rig.shard.log.uncommittedBytes]).toEqual([1, 2, 0])
   })
 
+  test('is handed to the store before those are told who waited for the one before it', async () => {
+    const store = await SteppedStore.open(new MemoryDisk())
+    const rig = await store.run(Rig.open(store))
+    let handedOver = 0
+    const append = store.journal.append.bind(store.journal)
+    store.journal.append = (first, entries) => {
+      handedOver = first
+      return append(first, entries)
+    }
+    const seen: number[] = []
+    const item = (): TestItem => ({ committed: () => seen.push(handedOver), failed() {} })
+    const state = rig.shard.create('t', TIME_MS, null, item())
+    await rig.idle()
+    rig.appendNow(state, [message('1')], {}, item())
+    await store.run(rig.shard.log.whenAllDurable())
+    expect(seen).toEqual([2, 2])
+  })
+
   test('gives back what waits for it after its own items, also what comes while those are given back', async () => {
     const store = await SteppedStore.open(new MemoryDisk())
     const rig = await store.run(Rig.open(store))
@@ -118,6 +136,18 @@ describe('a commit', () => {
     for (const state of [states[0], states[4_000], states.at(-1)]) {
       expect((await rig.shard.load(state?.name ?? ''))?.epoch).toBe(state?.epoch)
     }
+  })
+
+  test('creates what belongs together in the next commit, where it has as many topics as it can have', async () => {
+    const place = await memoryPlace()
+    const { shard } = await place.open()
+    for (let i = 0; i < EPOCHS_PER_COMMIT; i++) shard.create(`${i}`, TIME_MS, null, null)
+    let last: TopicState | undefined
+    shard.together(0, () => {
+      last = shard.create('last', TIME_MS, null, null)
+    })
+    expect(last?.epoch).toBe(2 * EPOCHS_PER_COMMIT)
+    await shard.log.whenAllDurable()
   })
 
   test('creates topics with the longest names in the commit that their epochs name', async () => {

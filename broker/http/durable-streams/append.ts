@@ -13,7 +13,8 @@ import { ANY_RECORD, bodyOf, type EncodedBody, encodeBody, largeValue, NO_RECORD
 import { closedHeader, header, type ProducerHeaders, producerHeaders } from './request-headers.ts'
 import { streamOf } from './stream-name.ts'
 
-const NO_PRODUCER = { epoch: 0, sequence: 0 }
+/** Epoch and sequence of who has none. */
+export const NO_PRODUCER = { epoch: 0, sequence: 0 }
 
 /** What an append stores, or what stores it first because it does not fit an append. */
 type Content = EncodedBody | ((caller: Caller) => Promise<EncodedBody>)
@@ -32,10 +33,10 @@ export async function append(face: Face, request: Request, reply: Reply): Promis
     const large = typeof content === 'function'
     const { bytes: records, count } = large ? await stored(caller, producer, contentType, content) : content
     const { epoch: producerEpoch, sequence } = producer ?? NO_PRODUCER
-    const request = { producerEpoch, sequence, records, count, close, contentType, streamSeq }
+    const request = { producerEpoch, sequence, records, count, isChecked: !large, close, contentType, streamSeq }
     const appended = await caller.atomicAppend(request)
-    const { epoch } = await caller.whenAttached()
-    return answer(reply, epoch, appended, producer, count)
+    const { status, headers: answered } = appendAnswer(appended, producer, count)
+    return reply.code(status).headers(answered).send()
   } catch (error) {
     if (!isLitetopicError(error, 'CLOSED')) throw error
     const { epoch, nextOffset } = await caller.whenAttached()
@@ -85,19 +86,17 @@ async function stored(
   throw new LitetopicError('CONTENT_TYPE_MISMATCH', `the stream takes ${own}`, { contentType: own })
 }
 
-/** 204, or 200 where a producer appended something new: so it knows that from a repeat. */
-function answer(
-  reply: Reply,
-  epoch: number,
-  { offset, nextOffset, repeat, closed, sequence }: AtomicAppended,
+/** What an append is answered with: 204, or 200 where a producer appended something new, so that it knows that from a repeat. */
+export function appendAnswer(
+  { epoch, offset, nextOffset, repeat, closed, sequence }: AtomicAppended,
   producer: ProducerHeaders | null,
   count: number,
-): Reply {
+): { status: 200 | 204; headers: Record<string, string> } {
   const next = repeat || offset === null ? nextOffset : offset + count
-  reply.headers({
-    'stream-next-offset': formatOffset(next, epoch),
-    ...(closed && { 'stream-closed': 'true' }),
-    ...(producer !== null && { 'producer-epoch': String(producer.epoch), 'producer-seq': String(sequence) }),
-  })
-  return reply.code(producer !== null && !repeat && count > 0 ? 200 : 204).send()
+  const headers: Record<string, string> = { 'stream-next-offset': formatOffset(next, epoch) }
+  if (closed) headers['stream-closed'] = 'true'
+  if (producer === null) return { status: 204, headers }
+  headers['producer-epoch'] = String(producer.epoch)
+  headers['producer-seq'] = String(sequence)
+  return { status: repeat || count === 0 ? 204 : 200, headers }
 }

@@ -69,7 +69,9 @@ async function begin(
   const isEmpty = count === 0 && !closed
   const [{ epoch }] = await Promise.all([
     caller.whenAttached(),
-    isEmpty ? null : caller.atomicAppend({ producerEpoch: 0, sequence: 0, records, count, close: closed }),
+    isEmpty
+      ? null
+      : caller.atomicAppend({ producerEpoch: 0, sequence: 0, records, count, isChecked: true, close: closed }),
   ])
   return { epoch, next: count }
 }

@@ -16,8 +16,12 @@ const LONGEST = 255
 export function checkContentType(given: string | undefined): string | undefined {
   const text = given?.trim() ?? ''
   if (text === '') return undefined
-  if (text.length <= LONGEST && MEDIA_TYPE.test(text)) return text
+  if (isContentType(text)) return text
   throw new LitetopicError('BAD_REQUEST', `${JSON.stringify(text.slice(0, 80))} is not a content type`)
+}
+
+export function isContentType(text: string): boolean {
+  return text.length <= LONGEST && MEDIA_TYPE.test(text)
 }
 
 export function formOf(contentType: string): Form {

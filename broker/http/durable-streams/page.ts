@@ -30,7 +30,7 @@ const CLOSE = 0x5d
 export class PageWriter {
   private readonly form: Form
   private readonly maxBytes: number
-  private readonly out = new ByteWriter(1024)
+  private readonly out: ByteWriter
   /** The offset to read next: behind all that is in the page, or was stepped over. */
   next: number
   /** It takes no more. */
@@ -40,8 +40,10 @@ export class PageWriter {
   /** Of text: where it was when it last ended between two characters, not within one. */
   private whole: { readonly length: number; readonly next: number; readonly count: number }
 
-  constructor(form: Form, from: number, maxBytes: number) {
+  /** `out` is where the body is written; it is empty, and the page's own until that is sent. */
+  constructor(form: Form, from: number, maxBytes: number, out: ByteWriter = new ByteWriter(1024)) {
     this.form = form
+    this.out = out
     this.next = from
     this.maxBytes = maxBytes
     this.whole = { length: 0, next: from, count: 0 }

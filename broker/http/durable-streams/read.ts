@@ -9,11 +9,7 @@ import { FROM_NOW } from './offsets.ts'
 import { readQuery, StreamReader } from './stream-reader.ts'
 import { sendWhole } from './whole-read.ts'
 
-/** What is stored may be anything: a browser that is led here must not run it as a page of this site. */
-const SANDBOX = "default-src 'none'; sandbox"
-
 export async function read(face: Face, request: Request, reply: Reply): Promise<Reply> {
-  reply.header('content-security-policy', SANDBOX)
   const query = readQuery(request)
   if (query.live === 'long-poll') return longPoll(face, query, request, reply)
   if (query.live === 'sse') return liveEvents(face, query, request, reply)

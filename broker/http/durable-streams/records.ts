@@ -35,12 +35,14 @@ export function largeValue(body: Buffer, form: Form): Buffer | null {
   return value !== undefined && others.length === 0 && value.length > RECORD_DATA_BYTES ? value : null
 }
 
-/** Throws BAD_VALUE for a JSON body that is not JSON, LIMIT_EXCEEDED for messages that do not fit one append together. */
-export function encodeBody(body: Buffer, form: Form): EncodedBody {
+/**
+ * Into `out`, which is empty. Throws BAD_VALUE for a JSON body that is not JSON, LIMIT_EXCEEDED for messages that do not fit one append
+ * together.
+ */
+export function encodeBody(body: Buffer, form: Form, out = new ByteWriter(body.length + 16)): EncodedBody {
   const values = form === 'json' ? jsonValues(body) : [body]
   const tag = form === 'json' ? 'json' : tagOf(body, form)
   checkBound('appendRecords', values.length, LIMITS.appendRecords)
-  const out = new ByteWriter(body.length + 16)
   for (const value of values) writeMessageBytes(out, tag, value)
   checkBound('appendBytes', out.length, LIMITS.appendBytes)
   return { bytes: out.view(), count: values.length }

@@ -1,15 +1,22 @@
 /** Where the Durable Streams protocol asks for another status than the table of problem.ts, or for facts in headers. */
 
 import { LitetopicError } from '../../../protocol/index.ts'
-import { StatusError } from '../problem.ts'
+import { type ProblemAnswer, problemAnswer, StatusError } from '../problem.ts'
 
-export interface Refusal {
+interface Refusal {
   /** Undefined for that of the table. */
   readonly status: number | undefined
   readonly headers: Readonly<Record<string, string>>
 }
 
-export function refusalOf({ code, details }: LitetopicError): Refusal {
+/** The problem document that a request of the protocol is answered with. */
+export function refusalAnswer(error: LitetopicError, requestId: string): ProblemAnswer {
+  const { status, headers } = refusalOf(error)
+  const answer = problemAnswer(error, requestId, status)
+  return { ...answer, headers: { ...headers, ...answer.headers } }
+}
+
+function refusalOf({ code, details }: LitetopicError): Refusal {
   switch (code) {
     case 'PRODUCER_STALE':
       return { status: 403, headers: { 'producer-epoch': String(details.producerEpoch) } }

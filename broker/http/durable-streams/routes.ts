@@ -1,6 +1,7 @@
 /** The routes of the Durable Streams protocol: a stream is a topic, and its URL is that of its name. See HTTP.md. */
 
 import { isLitetopicError } from '../../../protocol/index.ts'
+import { increment } from '../../observe/counts.ts'
 import { sendProblem } from '../answers.ts'
 import type { Face } from '../face.ts'
 import type { App, Reply, Request, Route } from '../fastify.ts'
@@ -10,7 +11,7 @@ import { streamBodies } from './bodies.ts'
 import { create } from './create.ts'
 import { head, remove } from './metadata.ts'
 import { read } from './read.ts'
-import { deleted, refusalOf } from './refusals.ts'
+import { deleted, refusalAnswer } from './refusals.ts'
 import { STREAM_PATH, streamOf } from './stream-name.ts'
 import { DELETE_STREAM, GET_STREAM, HEAD_STREAM, POST_STREAM, PUT_STREAM } from './stream-schemas.ts'
 
@@ -30,9 +31,8 @@ export function streamRoutes(app: App, face: Face): void {
   app.setValidatorCompiler(() => () => true)
   app.setErrorHandler((fault, request, reply) => {
     const error = requestError(fault)
-    const { status, headers } = refusalOf(error)
-    reply.headers(headers)
-    sendProblem(error, request, reply, status)
+    increment(face.options.counts.rejected, error.code)
+    sendProblem(refusalAnswer(error, request.id), reply)
   })
   for (const [method, { handler, schema }] of Object.entries(METHODS)) {
     app.route({

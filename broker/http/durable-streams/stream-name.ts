@@ -8,6 +8,10 @@ export const STREAM_PATH = '/v1/stream/'
 
 const RESERVED = /^__ds(?:\/|$)/
 
+export function isReserved(name: string): boolean {
+  return RESERVED.test(name)
+}
+
 /** Throws BAD_NAME, or NOT_FOUND for a reserved path. */
 export function streamOf(request: Request): string {
   return unreserved(topicOf(request))
@@ -25,7 +29,7 @@ export function streamAt(path: string): string {
 }
 
 function unreserved(name: string): string {
-  if (!RESERVED.test(name)) return name
+  if (!isReserved(name)) return name
   throw new LitetopicError('NOT_FOUND', `${name} is no stream: what lies below __ds is of the protocol itself`, {
     topic: name,
   })

@@ -2,18 +2,14 @@
 
 import { Readable } from 'node:stream'
 import { type FromInfo, LIMITS, LitetopicError } from '../../../protocol/index.ts'
-import type { Link } from '../../../storage/index.ts'
-import { TOPIC_CONTENT_TYPE } from '../../content-type.ts'
 import type { ReadReply } from '../../read.ts'
 import type { Caller, Outlet } from '../caller.ts'
-import { isNotModified } from '../etag.ts'
 import type { Face } from '../face.ts'
 import type { Reply, Request } from '../fastify.ts'
-import { formatEtag } from './etag.ts'
 import { largeContent, largeSize } from './large-content.ts'
-import { type Form, formOf } from './media-type.ts'
-import { FROM_NOW, FROM_START, formatOffset, parseOffset } from './offsets.ts'
+import { FROM_NOW, FROM_START, parseOffset } from './offsets.ts'
 import { type LargeContent, PageWriter } from './page.ts'
+import { type ServedPage, ServedStream } from './served-stream.ts'
 import { streamOf } from './stream-name.ts'
 
 /** What a GET asks for, once it is checked. */
@@ -26,10 +22,7 @@ export interface ReadQuery {
 }
 
 /** What there is from a position on. */
-export interface Page {
-  readonly from: number
-  /** Where to read on. */
-  readonly next: number
+export interface Page extends ServedPage {
   /** Behind all that was looked at: beyond `next` if that goes on within a character, and was left out. */
   readonly tail: number
   /** Empty for a large message, whose content is fetched while it is sent. */
@@ -37,17 +30,11 @@ export interface Page {
   readonly large: LargeContent | null
   /** Has it no data? */
   readonly isEmpty: boolean
-  /** There was nothing behind it. */
-  readonly upToDate: boolean
-  /** There never will be: the stream is closed. */
-  readonly closed: boolean
   /** The end of the stream when it was read, whether it is closed there, and about how many bytes lie before it. */
   readonly end: { readonly next: number; readonly closed: boolean; readonly bytes: number }
 }
 
 const LIVE_MODES = ['long-poll', 'sse'] as const
-const BEHIND_A_PAGE = 'private, max-age=60, stale-while-revalidate=300'
-const AT_THE_END = 'private, no-cache'
 
 /** Throws BAD_REQUEST or BAD_CURSOR. */
 export function readQuery(request: Request): ReadQuery {
@@ -67,20 +54,12 @@ export function readQuery(request: Request): ReadQuery {
 }
 
 /** One reader of one stream, for as long as its request runs. */
-export class StreamReader {
+export class StreamReader extends ServedStream {
   readonly caller: Caller
-  readonly contentType: string
-  readonly form: Form
-  private readonly epoch: number
-  /** What it is forked from, the nearest first: offsets below those of a fork are its parent's. */
-  private readonly lineage: readonly Link[]
 
   private constructor(caller: Caller, epoch: number, contentType: string | undefined) {
+    super(epoch, caller.lineage, contentType)
     this.caller = caller
-    this.epoch = epoch
-    this.lineage = caller.lineage
-    this.contentType = contentType ?? TOPIC_CONTENT_TYPE
-    this.form = formOf(this.contentType)
   }
 
   /** Holds the topic until the request ends, and resets its time to live. Rejects with NOT_FOUND or GONE. */
@@ -92,18 +71,6 @@ export class StreamReader {
   static async of(caller: Caller, name: string): Promise<StreamReader> {
     const { epoch, contentType } = await caller.attach(name, { create: false })
     return new StreamReader(caller, epoch, contentType)
-  }
-
-  /** Where an offset of a request is. Throws RECREATED; OFFSET_BEYOND_END and TRIMMED come with the first page. */
-  from(offset: string | undefined): FromInfo {
-    if (offset === undefined || offset === FROM_START) return { start: true }
-    if (offset === FROM_NOW) return { live: true }
-    const { next, epoch } = parseOffset(offset)
-    if (epoch === this.epoch || (next === 0 && epoch === 0) || this.inherits(epoch, next)) return { offset: next }
-    throw new LitetopicError('RECREATED', 'the offset is of another stream, which had this name before', {
-      outcome: 'recreated',
-      epoch: this.epoch,
-    })
   }
 
   /**
@@ -130,42 +97,11 @@ export class StreamReader {
     }
   }
 
-  /** The offset text of a record offset in this stream. */
-  offset(next: number): string {
-    const inherited = this.lineage.findLast(([, upTo]) => next < upTo)
-    return formatOffset(next, inherited?.[0] ?? this.epoch)
-  }
-
-  /** Is it an offset of a stream that this one is forked from, at or before the fork? */
-  private inherits(epoch: number, next: number): boolean {
-    return this.lineage.some(([parent, upTo]) => parent === epoch && next <= upTo)
-  }
-
-  etag({ from, next, closed }: Page): string {
-    return formatEtag(this.epoch, from, next, closed)
-  }
-
-  /** Headers of an answer that ends with the page. */
-  headers({ next, upToDate, closed }: Pick<Page, 'next' | 'upToDate' | 'closed'>): Record<string, string> {
-    return {
-      'stream-next-offset': this.offset(next),
-      ...(upToDate && { 'stream-up-to-date': 'true' }),
-      ...(closed && { 'stream-closed': 'true' }),
-    }
-  }
-
   /** Answers with a page: 200, or 304 if the client has it. `more` are headers of a live mode; `content` is sent in place of its body. */
   send(page: Page, request: Request, reply: Reply, more: Record<string, string> = {}, content?: Readable): Reply {
-    const etag = this.etag(page)
-    const headers = {
-      ...this.headers(page),
-      etag,
-      'cache-control': page.upToDate ? AT_THE_END : BEHIND_A_PAGE,
-      ...more,
-    }
-    reply.headers(headers)
-    if (isNotModified(request.headers['if-none-match'], etag)) return reply.code(304).send()
-    reply.type(this.contentType)
+    const { status, headers } = this.answer(page, request.headers['if-none-match'])
+    reply.code(status).headers({ ...headers, ...more })
+    if (status === 304) return reply.send()
     if (content !== undefined) return reply.send(content)
     if (page.large === null) return reply.send(page.body)
     const size = largeSize(page.large, this.form)
