@@ -10,8 +10,8 @@ import {
   type SessionHistoryTransactionArgs,
   type SessionHistoryTransactionAwareSession,
 } from '@openai/agents-core'
-import { isLitetopicError, LitetopicError, type Session, type Value } from '../index.ts'
-import { applies, type Change, newestFirst, take } from './history.ts'
+import { isLitetopicError, LitetopicError, type Session } from '../index.ts'
+import { applies, type Change, type FoundItem, newestFirst, type PlacedChange, take } from './history.ts'
 import { sameJson } from './json.ts'
 
 export interface AgentSessionOptions {
@@ -25,17 +25,27 @@ const CHECKPOINT_PREFIX = 'openai-agents/'
 /** Changes asked for at a time: few at first, as a pop needs few. */
 const PAGE_CHANGES = { first: 8, most: 128 } as const
 
+/** So many changes that a pop has to look through are worth a shortcut past them. */
+const SHORTCUT_CHANGES = 64
+
 /** What a checkpoint holds whose change is larger than an append: the place of the message that has it. */
 interface LargeChange {
   readonly op: 'large'
   readonly offset: number
 }
 
-/** A change with its place in the log. */
-interface PlacedChange {
-  readonly offset: number
-  readonly state: Value | null
+/**
+ * Changes nothing: behind the change at `behind` the newest item is the one of the change at `offset` that is so manieth there; none, if
+ * `offset` is null. It counts if no other change came between `behind` and it.
+ */
+interface Shortcut {
+  readonly op: 'shortcut'
+  readonly behind: number
+  readonly offset: number | null
+  readonly count: number
 }
+
+type Stored = Change | LargeChange | Shortcut
 
 /**
  * Items in the order in which they were added, by whichever process; each change is stored whole or not at all, and of two processes
@@ -69,7 +79,7 @@ export class AgentSession
   async getItems(limit?: number): Promise<AgentInputItem[]> {
     if (limit !== undefined && limit <= 0) return []
     const newest = await take(this.newest(), limit)
-    return newest.reverse()
+    return newest.map(({ item }) => item).reverse()
   }
 
   /** Adds all of them, or none. Resolves when they are durable. */
@@ -91,8 +101,12 @@ export class AgentSession
       const [any] = await take(this.newest(), 1)
       if (any === undefined) return undefined
       const offset = await this.store({ op: 'pop' })
-      const [taken] = await take(this.newest(offset), 1)
-      return taken
+      const read = { changes: 0 }
+      const found = this.newest(offset, read)
+      const { value: taken } = await found.next()
+      // The item is taken, whatever becomes of this.
+      await this.shorten(offset, found, read).catch(() => {})
+      return taken?.item
     })
   }
 
@@ -119,7 +133,7 @@ export class AgentSession
       const offset = await this.store({ ...change, first }, operationId)
       const changes = this.changes(offset + 1)
       const { value: stored } = await changes.next()
-      if (!sameJson({ ...stored, first: undefined }, change))
+      if (!sameJson({ ...stored?.change, first: undefined }, change))
         throw refused(operationId, 'was used for another transaction')
       if (change.op === 'replace' && !(await applies(change.expected, changes))) {
         throw refused(operationId, 'expects other items than the newest')
@@ -148,8 +162,8 @@ export class AgentSession
     return written
   }
 
-  private newest(before?: number): AsyncGenerator<AgentInputItem, undefined> {
-    return newestFirst(this.changes(before))
+  private newest(before?: number, read?: { changes: number }): AsyncGenerator<FoundItem, undefined> {
+    return newestFirst(this.changes(before, read))
   }
 
   /** Are there no changes yet? */
@@ -159,13 +173,13 @@ export class AgentSession
   }
 
   /** Resolves with the place of the change. */
-  private async store(change: Change, id?: string): Promise<number> {
+  private async store(change: Change | Shortcut, id?: string): Promise<number> {
     const offset = await this.append(change, id)
     this.begun = true
     return offset
   }
 
-  private async append(change: Change, id: string | undefined): Promise<number> {
+  private async append(change: Change | Shortcut, id: string | undefined): Promise<number> {
     const key = id === undefined ? undefined : `${this.checkpoint}/${id}`
     try {
       const { offset } = await this.session.checkpoint(this.checkpoint, change, { id: key })
@@ -180,13 +194,41 @@ export class AgentSession
     return offset
   }
 
-  /** The changes below an offset, newest first. */
-  private async *changes(before?: number): AsyncGenerator<Change, undefined> {
-    let oldest: Change | undefined
-    for await (const { state } of this.places(before)) {
-      const change = state as unknown as Change | LargeChange
-      oldest = change.op === 'large' ? await this.large(change.offset) : change
-      yield oldest
+  /** Stores where the newest item is, behind the change at that offset, if it takes long to find. */
+  private async shorten(
+    behind: number,
+    found: AsyncGenerator<FoundItem, undefined>,
+    read: { readonly changes: number },
+  ): Promise<void> {
+    const { value: next } = await found.next()
+    if (read.changes <= SHORTCUT_CHANGES) return
+    const place = next === undefined ? { offset: null, count: 0 } : next.place
+    if (place !== null) await this.store({ op: 'shortcut', behind, ...place })
+  }
+
+  /** The changes below an offset, newest first; counts those that it reads. */
+  private async *changes(before?: number, read = { changes: 0 }): AsyncGenerator<PlacedChange, undefined> {
+    let oldest: Stored | undefined
+    let keep = Number.POSITIVE_INFINITY
+    let places = this.places(before)
+    for (;;) {
+      const { done, value: place } = await places.next()
+      if (done) break
+      read.changes++
+      if (oldest?.op === 'shortcut' && oldest.behind === place.offset) {
+        if (oldest.offset === null) return
+        keep = oldest.count
+        places = this.places(oldest.offset + 1)
+        oldest = undefined
+        continue
+      }
+      oldest = place.change.op === 'large' ? await this.large(place.change.offset) : place.change
+      if (oldest.op === 'shortcut') continue
+      yield {
+        offset: place.offset,
+        change: 'items' in oldest ? { ...oldest, items: oldest.items.slice(0, keep) } : oldest,
+      }
+      keep = Number.POSITIVE_INFINITY
     }
     if (oldest === undefined || oldest.op === 'reset' || ('first' in oldest && oldest.first)) return
     throw new LitetopicError('TRIMMED', `items of ${this.name} in topic ${this.session.name} have been trimmed`, {
@@ -195,10 +237,12 @@ export class AgentSession
     })
   }
 
-  private async *places(before?: number): AsyncGenerator<PlacedChange, undefined> {
+  private async *places(before?: number): AsyncGenerator<{ offset: number; change: Stored }, undefined> {
     for (let limit: number = PAGE_CHANGES.first, from = before; ; limit = Math.min(limit * 2, PAGE_CHANGES.most)) {
       const page = await this.session.checkpoints({ limit, before: from })
-      for (const place of page) if (place.name === this.checkpoint) yield place
+      for (const { name, offset, state } of page) {
+        if (name === this.checkpoint) yield { offset, change: state as unknown as Stored }
+      }
       if (page.length < limit) return
       from = page.at(-1)?.offset
     }

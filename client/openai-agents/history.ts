@@ -24,39 +24,57 @@ export type Change =
 /** Nothing was there before it, so that whoever reads back to it has everything. */
 type First = true
 
+export interface PlacedChange {
+  readonly offset: number
+  readonly change: Change
+}
+
+/** An item, and of which change it is how manieth; null where it is not the change alone that says so. */
+export interface FoundItem {
+  readonly item: AgentInputItem
+  readonly place: ItemPlace | null
+}
+
+export interface ItemPlace {
+  readonly offset: number
+  readonly count: number
+}
+
+/** Changes, newest first, as they are asked for. */
+export type Changes = AsyncIterator<PlacedChange, undefined>
+
 /** The items behind the newest of the changes, newest first. Takes from `changes` only as many as it needs. */
-export async function* newestFirst(
-  changes: AsyncIterator<Change, undefined>,
-): AsyncGenerator<AgentInputItem, undefined> {
+export async function* newestFirst(changes: Changes): AsyncGenerator<FoundItem, undefined> {
   // A pop that found nothing is left over, and so is everything before it.
   let popped = 0
   for (;;) {
-    const { done, value: change } = await changes.next()
+    const { done, value } = await changes.next()
     if (done) return
+    const { change, offset } = value
     if (change.op === 'pop') {
       popped++
       continue
     }
     const isReplace = change.op === 'replace'
-    for await (const item of isReplace ? replaced(change, changes) : backwards(change.items)) {
+    for await (const found of isReplace ? replaced(change, changes) : backwards(change.items, offset)) {
       if (popped > 0) popped--
-      else yield item
+      else yield found
     }
     if (isReplace || change.op === 'reset') return
   }
 }
 
-/** Did the change, the newest of these, find what it expects? */
-export async function applies(
-  expected: readonly AgentInputItem[],
-  before: AsyncIterator<Change, undefined>,
-): Promise<boolean> {
+/** Are these the newest items? */
+export async function applies(expected: readonly AgentInputItem[], before: Changes): Promise<boolean> {
   const newest = await take(newestFirst(before), expected.length)
-  return sameJson(newest.reverse(), expected)
+  return sameJson(newest.map(({ item }) => item).reverse(), expected)
 }
 
 /** At most so many, or all. */
-export async function take<V>(values: AsyncIterator<V, undefined>, count = Number.POSITIVE_INFINITY): Promise<V[]> {
+export async function take<V>(
+  values: AsyncIterator<V, undefined>,
+  count: number = Number.POSITIVE_INFINITY,
+): Promise<V[]> {
   const taken: V[] = []
   while (taken.length < count) {
     const { done, value } = await values.next()
@@ -68,14 +86,17 @@ export async function take<V>(values: AsyncIterator<V, undefined>, count = Numbe
 
 async function* replaced(
   { expected, items }: Extract<Change, { op: 'replace' }>,
-  changes: AsyncIterator<Change, undefined>,
-): AsyncGenerator<AgentInputItem> {
+  changes: Changes,
+): AsyncGenerator<FoundItem> {
   const before = newestFirst(changes)
   const newest = await take(before, expected.length)
-  yield* sameJson(newest.toReversed(), expected) ? backwards(items) : newest
+  const holds = sameJson(newest.map(({ item }) => item).reverse(), expected)
+  yield* holds ? backwards(items, null) : newest
   yield* before
 }
 
-function* backwards<V>(values: readonly V[]): Generator<V> {
-  for (let i = values.length - 1; i >= 0; i--) yield values[i] as V
+function* backwards(items: readonly AgentInputItem[], offset: number | null): Generator<FoundItem> {
+  for (let count = items.length; count > 0; count--) {
+    yield { item: items[count - 1] as AgentInputItem, place: offset === null ? null : { offset, count } }
+  }
 }

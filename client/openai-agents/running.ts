@@ -100,7 +100,7 @@ export class Running<C> {
       turn: result.currentTurn,
       added: memory?.added ?? 0,
       // The first turn of an input is begun again from the input: guardrails may be at work on it still.
-      ...(fromInput && result.currentTurn === 1 ? {} : { state: result.state.toString() }),
+      ...(fromInput && result.currentTurn === 1 ? {} : { state: stateOf(result.state) }),
     }))
     return result
   }
@@ -126,6 +126,16 @@ export class Running<C> {
 
 function contextOf<C>(context: C | RunContext<C> | undefined): RunContext<C> {
   return context instanceof RunContext ? context : new RunContext(context)
+}
+
+/**
+ * The state between two turns. Behind a handoff it must not name what the agent before had to do, which is done: the SDK would look for
+ * it in the agent of now. It leaves that out itself where it goes on from an approval.
+ */
+function stateOf<C>(state: RunState<C, AnyAgent>): string {
+  const { lastProcessedResponse, ...rest } = state.toJSON()
+  const isHandoff = lastProcessedResponse !== undefined && lastProcessedResponse.handoffs.length > 0
+  return JSON.stringify(isHandoff ? rest : { ...rest, lastProcessedResponse })
 }
 
 /** Text is stored as the item that it is, so that it is added to the memory as that, whoever does it. */

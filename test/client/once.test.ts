@@ -144,3 +144,17 @@ it('an id that is none is refused before anything runs', async () => {
   await expect(session.once('x', never, { input: Number.NaN })).rejects.toMatchObject({ code: 'BAD_VALUE' })
   expect(await session.stream('once/x')).toBeNull()
 })
+
+it('a checkpoint with an id is stored once, alone or with its records, whoever repeats it', async () => {
+  const [session, other] = [await open(), await open()]
+  const alone = await session.checkpoint('a', 1, { id: 'one' })
+  expect((await other.checkpoint('a', 2, { id: 'one' })).offset).toBe(alone.offset)
+  const more = await session.checkpoint('b', 1, { id: 'two', records: ['x', 'y'] })
+  expect((await other.checkpoint('b', 2, { id: 'two', records: ['x', 'y'] })).offset).toBe(more.offset)
+  const stored = (await other.checkpoints()).map(({ name, offset, state }) => [name, offset, state])
+  expect(stored).toEqual([
+    ['b', 3, 1],
+    ['a', 0, 1],
+  ])
+  expect(() => session.checkpoint('c', 1, { id: '' })).toThrow(expect.objectContaining({ code: 'BAD_NAME' }))
+})

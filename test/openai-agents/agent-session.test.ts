@@ -168,6 +168,30 @@ it('reads a few changes for a few items, however much there is, and whatever els
   expect(await memory.getItems()).toHaveLength(299)
 })
 
+it('does not look through all that was added and taken away again', async () => {
+  const [session, other] = (await openMany(2)) as [Session, Session]
+  const memory = new AgentSession(session)
+  await memory.addItems([user('a'), user('b'), user('c')])
+  for (let i = 0; i < 100; i++) {
+    await memory.addItems([user(`${i}`)])
+    expect(texts([await memory.popItem()])).toEqual([`${i}`])
+  }
+  const reads = vi.spyOn(other, 'checkpoints')
+  const there = new AgentSession(other)
+  expect(texts(await there.getItems())).toEqual(['a', 'b', 'c'])
+  const read = (await Promise.all(reads.mock.results.map(({ value }) => value as Promise<unknown[]>))).flat()
+  expect(read.length).toBeLessThan(140)
+  expect(texts([await there.popItem(), await there.popItem(), await there.popItem(), await there.popItem()])).toEqual([
+    ...['c', 'b', 'a'],
+    undefined,
+  ])
+  for (let i = 0; i < 40; i++) {
+    await there.addItems([user(`${i}`)])
+    await there.popItem()
+  }
+  expect(await memory.getItems()).toEqual([])
+})
+
 it('applies a transaction once, refuses another one of its id, and replaces only what is there', async () => {
   const [here, there] = (await openMany(2)).map((session) => new AgentSession(session)) as [AgentSession, AgentSession]
   const first = { operationId: 'one', transaction: { type: 'append_items' as const, items: [user('a'), user('b')] } }
@@ -198,6 +222,8 @@ it('says that items are trimmed, and begins anew when it is cleared', async () =
   await session.trim({ before: 1 })
   expect(texts(await memory.getItems(1))).toEqual(['b'])
   await expect(memory.getItems()).rejects.toMatchObject({ code: 'TRIMMED' })
+  expect(texts([await memory.popItem()])).toEqual(['b'])
+  await expect(memory.popItem()).rejects.toMatchObject({ code: 'TRIMMED' })
   await memory.clearSession()
   await memory.addItems([user('c')])
   expect(texts(await memory.getItems())).toEqual(['c'])

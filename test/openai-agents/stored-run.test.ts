@@ -3,6 +3,8 @@
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { Agent, RunState } from '@openai/agents-core'
+import { assistantMessage, functionCall, modelResponder, ScriptedModel } from '@openai/agents-core/testing'
+import { build } from 'esbuild'
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { type Broker as Server, startBroker } from '../../broker/index.ts'
 import { type Broker, CALL_PREFIX, connect, type Session } from '../../client/index.ts'
@@ -226,6 +228,70 @@ describe('a run whose process is lost', () => {
     expect(unknown).toBeLessThan(8)
   })
 
+  it('and comes back while another one is at it, is shut out, and gets what that one came to', async () => {
+    const [name, network] = [topic(), new FaultyNetwork()]
+    const did: string[] = []
+    let goOn = () => {}
+    const away = await open(name, network)
+    const left = await new Promise<{ readonly back: ReturnType<typeof research> }>((resolve) => {
+      const at = (point: Point) => {
+        if (point !== 'turn 3, event 6') return
+        resolve({ back })
+        return new Promise<void>((again) => {
+          goOn = again
+        })
+      }
+      const back = research(away, { ...quiet, at, did: (what) => did.push(what) })
+    })
+    network.down = true
+    network.cut()
+    const session = await open(name)
+    const { run } = await research(session, { ...quiet, did: (what) => did.push(what) })
+    const entries = await all(readRun(session, 'research'))
+    network.down = false
+    goOn()
+    expect((await left.back).run).toEqual(run)
+    expect(did).toHaveLength(2)
+    expect(await all(readRun(session, 'research'))).toEqual(entries)
+    expect(await new AgentSession(session).getItems()).toHaveLength(6)
+  })
+
+  it('while an agent works to which the first one has handed over, is taken over by that agent', async () => {
+    const name = topic()
+    const did: string[] = []
+    const agent = () =>
+      new Agent({ name: 'Triage', handoffs: [researcher({ ...quiet, did: (what) => did.push(what) })] })
+    const start = (session: Session, model: ScriptedModel) =>
+      storedRun(session, 'run', agent(), 'Take a note', { config: { model, tracingDisabled: true } })
+    const network = new FaultyNetwork()
+    const away = await open(name, network)
+    await new Promise<void>((resolve) => {
+      const calls = ['transfer_to_Researcher', 'note'].map((tool, i) => [
+        functionCall(tool, {}, { callId: `call_${i}` }),
+      ])
+      const never = modelResponder(() => {
+        resolve()
+        return new Promise(() => {})
+      })
+      void start(away, new ScriptedModel([...calls, never])).catch(() => {})
+    })
+    await away.flush()
+    network.down = true
+    network.cut()
+    const session = await open(name)
+    const run = await start(session, new ScriptedModel([[assistantMessage('Noted.')]]))
+    expect(run).toMatchObject({ end: 'done', output: 'Noted.' })
+    expect(did).toEqual(['note {}'])
+    const names = eventsOf(await all(readRun(session, 'run'))).flatMap((event) => {
+      if (event.type === 'raw_model_stream_event') return []
+      return [event.type === 'run_item_stream_event' ? event.name : event.agent.name]
+    })
+    expect(names).toEqual([
+      ...['handoff_requested', 'handoff_occurred', 'Researcher'],
+      ...['tool_called', 'tool_output', 'message_output_created'],
+    ])
+  })
+
   it('within a call of a tool, fails with OUTCOME_UNKNOWN, and the call does not run again', async () => {
     const session = await open(topic())
     const did: string[] = []
@@ -325,4 +391,14 @@ it('waits for approval as a run that is done, and goes on from its state as anot
   expect(second).toMatchObject({ end: 'done', output: 'Yes — I searched' })
   expect(did).toHaveLength(2)
   expect(await new AgentSession(await open(name)).getItems()).toHaveLength(6)
+})
+
+it('reading takes nothing of the SDK into a browser', async () => {
+  const { metafile } = await build({
+    ...{ entryPoints: ['client/openai-agents/read-run.ts'], bundle: true, write: false, metafile: true },
+    ...{ platform: 'browser', format: 'esm', logLevel: 'silent' },
+  })
+  expect(
+    Object.keys(metafile.inputs).filter((path) => path.includes('@openai') || path.includes('node_modules/ws')),
+  ).toEqual([])
 })
