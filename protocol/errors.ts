@@ -89,6 +89,7 @@ export const ERRORS = {
   SCHEMA_INVALID: entry('a value that the session’s schema refuses'),
   STREAM_STOPPED: entry('the stream was stopped; the reason of an AbortSignal'),
   CALL_FAILED: entry('a call that runs once has thrown when it ran; details have what it threw'),
+  NOT_AUTHENTIC: entry('a sealed record that was not written so, at that place, with the reader’s key'),
   OUTCOME_UNKNOWN: entry('a call that runs once was cut off: nobody knows whether it took effect'),
   INTERNAL: entry('a broken invariant: a fault of litetopic; the operation was stopped'),
 } as const satisfies Record<string, Consequence>

@@ -67,6 +67,7 @@ export const STATUS = {
   SCHEMA_INVALID: 400,
   STREAM_STOPPED: 409,
   CALL_FAILED: 409,
+  NOT_AUTHENTIC: 409,
   OUTCOME_UNKNOWN: 409,
   INTERNAL: 500,
 } as const satisfies Record<ErrorCode, number>

@@ -5,6 +5,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { withBroker } from '../../broker/cli/remote.ts'
 import { startBroker } from '../../broker/index.ts'
+import { generateKey, sealedSession } from '../../client/e2e/index.ts'
 import { connect, type StandardSchemaV1 } from '../../client/index.ts'
 import { type ErrorCode, formatCursor, LIMITS, UP, type UpFrame, writeMessage } from '../../protocol/index.ts'
 import { MemoryDisk, openLevelStore, openMemoryStore } from '../../storage/index.ts'
@@ -321,6 +322,12 @@ export const PROVOKE: { readonly [code in ErrorCode]?: Provoke } = {
     const call = () => session.once('call', () => Promise.reject(new Error('no')))
     await thrown(call)
     return thrown(call)
+  },
+  NOT_AUTHENTIC: async () => {
+    const client = await clientOf()
+    await (await client.session('t')).append('plain')
+    const session = await sealedSession(client, 't', { key: generateKey() })
+    return thrown(() => session.records().next())
   },
   OUTCOME_UNKNOWN: async () => {
     const { broker } = await TestBroker.start({ streamGraceMs: 0 })
