@@ -117,8 +117,8 @@ export class TaskBus extends DefaultExecutionEventBus {
       }
       this.run ??= await this.host.begin()
       const delivered = await this.run.append(event)
-      this.interrupted =
-        isInterrupted(stateOf(delivered) ?? undefined) || (this.interrupted && stateOf(delivered) === undefined)
+      const state = stateOf(delivered)
+      if (state !== undefined) this.interrupted = isInterrupted(state)
       super.publish(delivered)
     } catch (error) {
       this.fail(error)

@@ -128,6 +128,6 @@ export function partOf(value: string): Part {
   return { content: { $case: 'text', value }, metadata: undefined, filename: '', mediaType: 'text/plain' }
 }
 
-function artifactOf(text: string): Artifact {
+export function artifactOf(text: string): Artifact {
   return { artifactId: 'out', name: '', description: '', parts: [partOf(text)], metadata: undefined, extensions: [] }
 }
