@@ -9,7 +9,7 @@ import { largeWritesName, writesName } from './names.ts'
 import { changesOf, type Dumped, load, sized, store } from './values.ts'
 
 /** What is more lies in an entry of its own: an answer of the broker holds the lines of thousands of tasks. */
-const INLINE_BYTES = 512
+const INLINE_BYTES = 200
 
 interface Line {
   readonly task: string

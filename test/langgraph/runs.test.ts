@@ -8,6 +8,7 @@ import { Client } from '@langchain/langgraph-sdk'
 import { expect, it } from 'vitest'
 import type { Session } from '../../client/index.ts'
 import { joinRuns, readRun, type StoredEvent, streamRun } from '../../client/langgraph/index.ts'
+import { VirtualClock } from '../client/virtual-clock.ts'
 import { client, serve } from './savers.ts'
 
 const WORDS = ['Half ', 'a 😀 ', 'pair: ', '\ud83d', '\ude00 and ', 'done.']
@@ -177,6 +178,13 @@ it('keeps events of any mode, namespace and size, and of a writer that is cut of
   ]
   expect(kept.slice(-4)).toEqual(whole)
   expect(kept).toHaveLength(9)
+  // A piece of an event that was never whole.
+  const torn = await open()
+  const stream = await torn.openStream('torn')
+  stream.write('{"event":"val', { part: `pieces:${stream.fence}` })
+  await torn.close()
+  await streamRun(await open(), 'torn', () => of(['values', large]))
+  expect((await eventsOf(await open(), 'torn')).map(({ data }) => data)).toEqual([large])
   await expect(streamRun(await open(), 'bad', () => of({ a: 1 }))).resolves.toMatchObject({
     end: 'failed',
     error: { code: 'BAD_VALUE' },
@@ -309,4 +317,30 @@ it('tells of a failure, and refuses what it has not', async () => {
   const headers = { 'last-event-id': 'nonsense' }
   const answer = await handle(new Request('http://x/threads/thread-1/runs/run-1/stream', { headers }))
   expect(await answer.text()).toContain('"BAD_CURSOR"')
+})
+
+it('an answer that has nothing to tell says that it is there, and lets go of its session when nobody wants it any more', async () => {
+  const broker = client((await serve()).url)
+  await (await broker.session('runs/t')).openStream('run-1')
+  const clock = new VirtualClock()
+  let opened: Session | undefined
+  const handle = joinRuns({
+    session: async () => {
+      opened = await broker.session('runs/t', { create: false })
+      return opened
+    },
+    clock,
+  })
+  const { body } = await handle(new Request('http://x/threads/t/runs/run-1/stream'))
+  const reader = (body as ReadableStream<Uint8Array>).getReader()
+  const next = async (): Promise<string> => new TextDecoder().decode((await reader.read()).value)
+  expect(await next()).toContain('event: metadata')
+  for (let i = 0; i < 3; i++) {
+    const beat = next()
+    clock.advance(15_000)
+    expect(await beat).toBe(': heartbeat\n\n')
+  }
+  await reader.cancel()
+  await expect(opened?.append('x')).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' })
+  clock.advance(15_000)
 })

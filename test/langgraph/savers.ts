@@ -35,10 +35,16 @@ export function saverAt(server: { readonly url: string }, options?: LitetopicSav
   return new LitetopicSaver(client(server.url), options)
 }
 
-/** Counts what a client sends and gets. */
+/** Counts what a client sends and gets, and loses what it sends beyond a bound. */
 export class Meter {
   sentBytes = 0
   gotBytes = 0
+  /** What comes to more is lost. */
+  readonly mostBytes: number
+
+  constructor(mostBytes = Number.POSITIVE_INFINITY) {
+    this.mostBytes = mostBytes
+  }
 
   readonly open: SocketFactory = (url, events) => {
     const socket = openSocket(url, {
@@ -51,7 +57,7 @@ export class Meter {
     return {
       send: (message) => {
         this.sentBytes += message.length
-        socket.send(message)
+        if (this.sentBytes <= this.mostBytes) socket.send(message)
       },
       get bufferedBytes() {
         return socket.bufferedBytes
