@@ -31,6 +31,9 @@ export function parseCursor(text: string): Cursor {
   return { incarnation: text.slice(0, 12), epoch, next }
 }
 
+const ZEROS = Array.from({ length: 15 }, (_, digits) => '0'.repeat(14 - digits))
+
 function hex14(value: number): string {
-  return value.toString(16).padStart(14, '0')
+  const digits = value.toString(16)
+  return (ZEROS[digits.length] as string) + digits
 }

@@ -25,8 +25,7 @@ export function checkTopicName(name: string): string {
 
 /** Returns the id of a record, stream or part, or the name of a context entry or checkpoint: 1–255 bytes of text without control characters; else throws BAD_NAME. */
 export function checkId(id: string, what: string): string {
-  if (id.length > 0 && id.length <= LIMITS.nameBytes && isWellFormed(id) && byteLength(id) <= LIMITS.nameBytes)
-    return id
+  if (id.length > 0 && id.length <= LIMITS.nameBytes && textBytes(id) <= LIMITS.nameBytes) return id
   throw new LitetopicError(
     'BAD_NAME',
     `a ${what} must be 1–${LIMITS.nameBytes} bytes of text without control characters`,
@@ -69,18 +68,21 @@ export function longestPrefix<T>(values: ReadonlyMap<string, T>, name: string): 
   return values.get('')
 }
 
-function isWellFormed(text: string): boolean {
+/** How many bytes it takes in UTF-8; Infinity if it has a control character, or half of a surrogate pair. */
+function textBytes(text: string): number {
+  let bytes = 0
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i)
-    if (unit < 0x20) return false
-    if (unit < 0xd800 || unit > 0xdfff) continue
-    const next = text.charCodeAt(i + 1)
-    if (unit > 0xdbff || !(next >= 0xdc00 && next <= 0xdfff)) return false
-    i++
+    if (unit < 0x20) return Number.POSITIVE_INFINITY
+    if (unit < 0x80) bytes++
+    else if (unit < 0x800) bytes += 2
+    else if (unit < 0xd800 || unit > 0xdfff) bytes += 3
+    else {
+      const next = text.charCodeAt(i + 1)
+      if (unit > 0xdbff || !(next >= 0xdc00 && next <= 0xdfff)) return Number.POSITIVE_INFINITY
+      bytes += 4
+      i++
+    }
   }
-  return true
-}
-
-function byteLength(text: string): number {
-  return new TextEncoder().encode(text).length
+  return bytes
 }

@@ -90,17 +90,19 @@ export const object = <R extends Fields, O extends Fields = Record<never, never>
 ): Shape<ObjectOf<R, O>> => {
   const print = (fields: Fields, mark: string): string[] =>
     Object.keys(fields).map((key) => `${key}${mark}:${(fields[key] as Shape<unknown>).text}`)
+  const needed = Object.entries(required) as [string, Shape<unknown>][]
+  const others = Object.entries(optional) as [string, Shape<unknown>][]
   return {
     text: `{${[...print(required, ''), ...print(optional, '?')].sort().join(',')}}`,
     check(value) {
       if (!isPlainObject(value)) return 'must be an object'
-      for (const key of Object.keys(required)) {
-        const wrong = (required[key] as Shape<unknown>).check(value[key])
+      for (const [key, inner] of needed) {
+        const wrong = inner.check(value[key])
         if (wrong !== undefined) return `${key} ${wrong}`
       }
-      for (const key of Object.keys(optional)) {
-        if (value[key] === undefined) continue
-        const wrong = (optional[key] as Shape<unknown>).check(value[key])
+      for (const [key, inner] of others) {
+        const given = value[key]
+        const wrong = given === undefined ? undefined : inner.check(given)
         if (wrong !== undefined) return `${key} ${wrong}`
       }
       return undefined
@@ -108,10 +110,14 @@ export const object = <R extends Fields, O extends Fields = Record<never, never>
   }
 }
 
-/** A UTF-16 unit is at most three bytes of UTF-8, so text is measured only near its bound. */
+/** A UTF-16 unit is at most three bytes of UTF-8, and mostly one, so text is measured only near its bound. */
 function fits(value: string, maxBytes: number): boolean {
   if (value.length * 3 <= maxBytes) return true
-  return value.length <= maxBytes && encoder.encode(value).length <= maxBytes
+  if (value.length > maxBytes) return false
+  for (let i = 0; i < value.length; i++) {
+    if (value.charCodeAt(i) > 0x7f) return encoder.encode(value).length <= maxBytes
+  }
+  return true
 }
 
 function isPlainObject(value: unknown): value is Record<string, unknown> {
@@ -123,5 +129,7 @@ function isPlain(value: unknown): boolean {
     return true
   if (value instanceof Uint8Array) return true
   if (Array.isArray(value)) return value.every(isPlain)
-  return isPlainObject(value) && Object.values(value).every(isPlain)
+  if (!isPlainObject(value)) return false
+  for (const key in value) if (!isPlain(value[key])) return false
+  return true
 }
