@@ -16,7 +16,7 @@ import {
   streamStateName,
   tagName,
 } from '../protocol/index.ts'
-import { findRecordId, findStream, type StreamState } from '../storage/index.ts'
+import { findRecordId, findStream, type ShardAppend, type StreamState } from '../storage/index.ts'
 import { admitMessages, admitRate, admitStored } from './admission.ts'
 import type { CommitItem } from './commit-item.ts'
 import { AppendItem, RepeatItem } from './committer.ts'
@@ -41,11 +41,28 @@ export interface Inspection {
   large: { readonly parts: RecordParts; readonly tag: DataTag } | null
 }
 
+/** Used again for each append, as most are a token or two: nothing else is made for one but what waits for its commit. */
+const records = new ByteReader(new Uint8Array(0))
+const walker = new RecordWalker(records)
+const inspection = nothingFound()
+const write: { -readonly [K in keyof ShardAppend<CommitItem>]: ShardAppend<CommitItem>[K] } = {
+  slot: -1,
+  sequence: 0,
+  count: 0,
+  effects: false,
+  timeMs: 0,
+  source: records.bytes,
+  from: 0,
+  to: 0,
+  item: null,
+  principal: undefined,
+}
+
 /** Appends the entry whose records lie in `bytes`. The client hears of it by an ack or a refusal. */
 export function append(context: Context, attachment: Attachment, entry: AppendEntry, bytes: Uint8Array): void {
   const { topic, client } = attachment
   if (!topic.busy) {
-    topic.run(() => appendNow(context, attachment, entry, bytes))
+    topic.began(appendNow(context, attachment, entry, bytes))
     return
   }
   const kept = { ...entry }
@@ -69,14 +86,14 @@ function appendNow(
       context.shard.log.afterCommit(new RepeatItem(attachment, entry.producerEpoch, entry.sequence, verdict.base))
       return
     }
-    const found = inspect(context, attachment.topic, entry, bytes)
+    const found = inspect(context, attachment.topic, entry, bytes, false, inspection)
     if (found.unwritable === null && found.id === undefined && found.large === null) {
       store(context, attachment, entry, bytes, verdict, found)
       return
     }
-    // The entry is the connection's, which reads the next one into it meanwhile.
+    // The entry is the connection's, which reads the next one into it meanwhile, and what was found is told of the next one.
     const kept = { ...entry }
-    const lookup = storeAfterLookup(context, attachment, kept, bytes, found)
+    const lookup = storeAfterLookup(context, attachment, kept, bytes, { ...found })
     return lookup.catch((error: unknown) => refuse(context, attachment, kept, error))
   } catch (error) {
     refuse(context, attachment, entry, error)
@@ -98,7 +115,7 @@ export function admit(context: Context, attachment: Attachment, producerEpoch: n
   const verdict =
     producerId === null
       ? withoutProducer(attachment)
-      : judgeSequence(topic.state, producerId, producerEpoch, sequence, context.clock.wallMs())
+      : judgeSequence(topic.state, producerId, producerEpoch, sequence, context.clock)
   if (verdict.kind === 'next') attachment.checkFence()
   return verdict
 }
@@ -205,18 +222,17 @@ export function writeAppend(
   const { topic, client } = attachment
   const { shard, clock } = context
   beginProducer(context, attachment, entry.producerEpoch, verdict)
-  delivery.position = shard.append(topic.state, {
-    slot: verdict.slot,
-    sequence: entry.sequence,
-    count: entry.count,
-    effects: found.effects,
-    timeMs: clock.wallMs(),
-    source: bytes,
-    from: entry.from,
-    to: entry.to,
-    item,
-    principal: client.principal,
-  })
+  write.slot = verdict.slot
+  write.sequence = entry.sequence
+  write.count = entry.count
+  write.effects = found.effects
+  write.timeMs = clock.wallMs()
+  write.source = bytes
+  write.from = entry.from
+  write.to = entry.to
+  write.item = item
+  write.principal = client.principal
+  delivery.position = shard.append(topic.state, write)
   delivery.size = shard.log.batchBytes
   topic.noteWrite(attachment)
   topic.lastUsedMs = topic.appendedMs = clock.monotonicMs()
@@ -246,9 +262,13 @@ export function admitAppend(
   admitRate(attachment, entry.count, size + content, clock.monotonicMs())
 }
 
+function nothingFound(): Inspection {
+  return { effects: false, id: undefined, ends: null, unwritable: null, large: null }
+}
+
 /**
- * Checks every record of an entry against its shape, its tag and its stream; `isChecked`: data and tag were held against each other when
- * it was encoded. Throws BAD_FRAME, BAD_VALUE, BAD_REQUEST.
+ * Checks every record of an entry against its shape, its tag and its stream, and says in `found` what they are; `isChecked`: data and
+ * tag were held against each other when it was encoded. Throws BAD_FRAME, BAD_VALUE, BAD_REQUEST.
  */
 export function inspect(
   { counts }: Context,
@@ -256,9 +276,15 @@ export function inspect(
   entry: AppendEntry,
   bytes: Uint8Array,
   isChecked = false,
+  found: Inspection = nothingFound(),
 ): Inspection {
-  const walker = new RecordWalker(new ByteReader(bytes, entry.from, entry.to))
-  const found: Inspection = { effects: false, id: undefined, ends: null, unwritable: null, large: null }
+  records.bytes = bytes
+  records.at = entry.from
+  records.end = entry.to
+  walker.restart()
+  found.effects = false
+  found.id = undefined
+  found.ends = found.unwritable = found.large = null
   const stream = entry.fence < 0 ? null : writableStream(topic.state, entry.fence)
   let count = 0
   for (; walker.next(); count++) {

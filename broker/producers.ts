@@ -5,6 +5,7 @@
 
 import { LIMITS, LitetopicError } from '../protocol/index.ts'
 import type { ProducerState, TopicState } from '../storage/index.ts'
+import type { Clock } from './clock.ts'
 
 export type Verdict =
   /** The next one. `begin` when the producer, or its new epoch, must be written down first. */
@@ -12,19 +13,25 @@ export type Verdict =
   /** Done already: answer with the base offset it had, or -1 if it stored no record. */
   | { readonly kind: 'repeat'; readonly slot: number; readonly base: number }
 
+/** By slot: made once, as nearly every append gets one of these. */
+const NEXT = Array.from(
+  { length: LIMITS.producersPerTopic },
+  (_, slot): Verdict => ({ kind: 'next', slot, begin: false }),
+)
+
 /** Throws PRODUCER_UNKNOWN, PRODUCER_STALE, PRODUCER_LIMIT or SEQUENCE_GAP. */
 export function judgeSequence(
   state: TopicState,
   producerId: string,
   epoch: number,
   sequence: number,
-  nowMs: number,
+  clock: Pick<Clock, 'wallMs'>,
 ): Verdict {
   const slot = findSlot(state, producerId)
   const producer = slot < 0 ? null : (state.producers?.[slot] as ProducerState)
   if (producer === null || epoch > producer.epoch) {
     if (sequence !== 0) throw unknownStart(state, producer, sequence)
-    return { kind: 'next', slot: slot < 0 ? freeSlot(state, nowMs) : slot, begin: true }
+    return { kind: 'next', slot: slot < 0 ? freeSlot(state, clock.wallMs()) : slot, begin: true }
   }
   if (epoch < producer.epoch) {
     throw new LitetopicError(
@@ -33,7 +40,7 @@ export function judgeSequence(
       { producerEpoch: producer.epoch },
     )
   }
-  if (sequence === producer.sequence + 1) return { kind: 'next', slot, begin: false }
+  if (sequence === producer.sequence + 1) return NEXT[slot] as Verdict
   const base = producer.bases[producer.bases.length - 1 - (producer.sequence - sequence)]
   if (sequence <= producer.sequence && base !== undefined) return { kind: 'repeat', slot, base }
   throw new LitetopicError(

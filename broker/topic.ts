@@ -198,8 +198,8 @@ export class Topic {
     if (this.uses > 0 || this.busy || this.retaining || this.fencesUnderWay > 0 || this.crowd?.waits === true)
       return false
     if (this.hasStreams) return false
-    const isSending = ({ uploads }: Attachment): boolean => uploads !== null && uploads.size > 0
-    return this.subscriptions.every(({ isCaughtUp }) => isCaughtUp) && !this.attachments.some(isSending)
+    if (!this.subscriptions.every(isCaughtUp)) return false
+    return this.attached instanceof Attachment ? !isSending(this.attached) : !this.attached.some(isSending)
   }
 
   /** Has it streams that have not ended? */
@@ -286,7 +286,11 @@ export class Topic {
       this.lane.push(operation)
       return
     }
-    const result = operation()
+    this.began(operation())
+  }
+
+  /** The same for an operation that was begun without `run`, while the topic was not busy: what it has returned. */
+  began(result: void | Promise<void>): void {
     if (result === undefined) return
     this.lane = []
     void result.then(() => this.drain())
@@ -304,6 +308,14 @@ export class Topic {
     }
     this.lane = null
   }
+}
+
+function isCaughtUp(reader: Reader): boolean {
+  return reader.isCaughtUp
+}
+
+function isSending({ uploads }: Attachment): boolean {
+  return uploads !== null && uploads.size > 0
 }
 
 function wholeOrNull(ms: number): number | null {

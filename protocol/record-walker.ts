@@ -52,6 +52,11 @@ export class RecordWalker {
     this.reader = reader
   }
 
+  /** Begins anew, with other records that its reader has been given: who walks one append after the other needs no walker for each. */
+  restart(): void {
+    this.tokenSeen = this.nameMoved = false
+  }
+
   get bytes(): Uint8Array {
     return this.reader.bytes
   }
