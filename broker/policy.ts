@@ -23,9 +23,23 @@ const LONGEST_MS = 2 ** 52
 const NO_POLICY: TopicPolicy = {}
 const KEYS = ['lingerMs', 'maxBytes', 'maxRecords', 'maxAgeMs', 'ttlMs', 'expiresAtMs'] as const
 
+/** That of a prefix, for topics without a policy of their own. It is asked for several times for each topic that is attached. */
+const ofPrefix = new WeakMap<TopicPolicy, EffectivePolicy>()
+
 /** The policy in force. Life and retention that are not set is without bound. */
 export function effectivePolicy(table: PolicyTable, name: string, own: TopicPolicy | null): EffectivePolicy {
-  const prefix = longestPrefix(table, name) ?? NO_POLICY
+  const prefix = longestPrefix(table, name)
+  if (prefix === undefined) return combined(table, NO_POLICY, own)
+  if (own !== null) return combined(table, prefix, own)
+  let policy = ofPrefix.get(prefix)
+  if (policy === undefined) {
+    policy = combined(table, prefix, null)
+    ofPrefix.set(prefix, policy)
+  }
+  return policy
+}
+
+function combined(table: PolicyTable, prefix: TopicPolicy, own: TopicPolicy | null): EffectivePolicy {
   const linger = own?.lingerMs ?? prefix.lingerMs ?? table.get('')?.lingerMs ?? LIMITS.lingerMs
   return {
     lingerMs: linger === 'forever' ? Number.POSITIVE_INFINITY : Math.min(linger, LONGEST_MS),

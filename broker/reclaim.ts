@@ -328,7 +328,7 @@ export class Reclaimer {
       const againMs = isAttached ? Math.max(this.context.residencyIdleMs, AT_WORK_MS) : AT_WORK_MS
       at = Math.min(at, idle > now ? idle : now + againMs)
     }
-    for (const { lostAtMs } of topic.graces?.values() ?? []) at = Math.min(at, lostAtMs)
+    if (topic.graces !== null) for (const { lostAtMs } of topic.graces.values()) at = Math.min(at, lostAtMs)
     this.wakeAt(topic, at)
   }
 

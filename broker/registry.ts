@@ -83,7 +83,7 @@ export class Registry {
     this.wanted = []
     this.shard.loadAll(names).then(
       (all) => {
-        for (const [i, loaded] of all.entries()) this.loaded(names[i] as string, loaded)
+        for (let i = 0; i < all.length; i++) this.loaded(names[i] as string, all[i] as Loaded)
       },
       (error: unknown) => {
         for (const name of names) this.loaded(name, asLitetopicError(error))

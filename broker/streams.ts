@@ -139,9 +139,10 @@ export function orphanStreams(context: Context, attachment: Attachment): void {
 
 /** Writes `lost` for the streams whose grace has run out. */
 export function loseStreams(context: Context, topic: Topic, nowMs: number): void {
-  for (const [streamId, { lostAtMs }] of topic.graces ?? []) {
+  if (topic.graces === null) return
+  for (const [streamId, { lostAtMs }] of topic.graces) {
     if (lostAtMs > nowMs) continue
-    topic.graces?.delete(streamId)
+    topic.graces.delete(streamId)
     topic.run(() => {
       const stream = topic.state.openStreams?.get(streamId)
       if (topic.ended !== null || stream === undefined || stream.state === 'lost' || topic.isLive(streamId)) return

@@ -45,9 +45,11 @@ export function appendMessage(
   return append.send(operation, signal)
 }
 
+function nothing(): void {}
+
 class PendingAppend implements OperationOwner {
-  private resolve: (stored: Stored) => void = () => {}
-  private reject: (reason: unknown) => void = () => {}
+  private resolve: (stored: Stored) => void = nothing
+  private reject: (reason: unknown) => void = nothing
   private readonly attachment: Attachment
   private readonly which: 'first' | 'last'
 

@@ -179,15 +179,20 @@ const plainFetch: Fetch = (url, init) => fetch(url, init)
 
 function attachOptions<T>(options: SessionOptions<T>): AttachOptions {
   const { create, observe, exclusive, contentType } = options
-  const { lingerMs, maxBytes, maxRecords, maxAgeMs, ttlMs, expiresAtMs } = options
-  const policy: PolicyInfo = { lingerMs, maxBytes, maxRecords, maxAgeMs, ttlMs, expiresAtMs }
-  const hasPolicy = Object.values(policy).some((value) => value !== undefined)
   return {
     create,
     observe,
     exclusive,
     producer: observe === true ? undefined : randomId(),
-    policy: hasPolicy ? policy : undefined,
+    policy: policyOf(options),
     contentType,
   }
+}
+
+/** What is said of the policy; undefined if nothing is. */
+function policyOf<T>(options: SessionOptions<T>): PolicyInfo | undefined {
+  const { lingerMs, maxBytes, maxRecords, maxAgeMs, ttlMs, expiresAtMs } = options
+  const keeps = maxBytes !== undefined || maxRecords !== undefined || maxAgeMs !== undefined
+  const ends = lingerMs !== undefined || ttlMs !== undefined || expiresAtMs !== undefined
+  return keeps || ends ? { lingerMs, maxBytes, maxRecords, maxAgeMs, ttlMs, expiresAtMs } : undefined
 }
