@@ -27,17 +27,10 @@ export function attachOptions(
 ): AttachOptions {
   const { epoch, fence } = before
   if (epoch < 0) return given
+  // What is said of a topic that is created, or is to be taken, is not said again.
+  const { observe, producer } = given
   const cursor = before.incarnation === incarnation ? undefined : knownCursor(before, acknowledgedTo)
-  return {
-    ...given,
-    create: undefined,
-    policy: undefined,
-    contentType: undefined,
-    exclusive: undefined,
-    epoch,
-    fence,
-    cursor,
-  }
+  return { producer, epoch, fence, ...(observe !== undefined && { observe }), ...(cursor !== undefined && { cursor }) }
 }
 
 /**

@@ -38,6 +38,8 @@ export interface Writing {
 
 type StreamReply = ReplyOf<typeof UP.stream>
 
+const NO_WRITERS: readonly Writing[] = []
+
 export class Attachment implements Attached, SubscriptionHost {
   readonly connection: Connection
   readonly name: string
@@ -208,7 +210,7 @@ export class Attachment implements Attached, SubscriptionHost {
   welcomed(): void {
     if (this.failure !== null) return
     const { epoch, fence, incarnation } = this
-    const before = { epoch, fence, incarnation, fences: this.writers?.values() ?? [] }
+    const before = { epoch, fence, incarnation, fences: this.writers?.values() ?? NO_WRITERS }
     const options = attachOptions(this.options, before, this.outbox, this.connection.incarnation)
     this.attaching = true
     this.connection.exchange(new AttachRequest(this, options))

@@ -177,16 +177,18 @@ class RemoteBroker implements Broker {
 /** Called as a method it is refused by browsers. */
 const plainFetch: Fetch = (url, init) => fetch(url, init)
 
+/** Only what is given is in it: a client may have a million sessions, of most of which nothing is said. */
 function attachOptions<T>(options: SessionOptions<T>): AttachOptions {
   const { create, observe, exclusive, contentType } = options
-  return {
-    create,
-    observe,
-    exclusive,
-    producer: observe === true ? undefined : randomId(),
-    policy: policyOf(options),
-    contentType,
-  }
+  const given: { -readonly [K in keyof AttachOptions]: AttachOptions[K] } = {}
+  if (observe !== true) given.producer = randomId()
+  if (create !== undefined) given.create = create
+  if (observe !== undefined) given.observe = observe
+  if (exclusive !== undefined) given.exclusive = exclusive
+  if (contentType !== undefined) given.contentType = contentType
+  const policy = policyOf(options)
+  if (policy !== undefined) given.policy = policy
+  return given
 }
 
 /** What is said of the policy; undefined if nothing is. */

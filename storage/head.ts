@@ -97,9 +97,13 @@ export function encodeHead(key: Uint8Array, state: TopicState, plan: HeadPlan): 
   return sealed(key.length)
 }
 
-/** The state that a head holds, and the point in the journal that it is of. Throws STORE_CORRUPT. */
-export function decodeHead(name: string, value: Uint8Array): { state: TopicState; asOf: AsOf } {
-  const payload = unseal(headKey(name), value, `the head of topic ${name}`)
+/** The state that a head holds, whose key may be given, and the point in the journal that it is of. Throws STORE_CORRUPT. */
+export function decodeHead(
+  name: string,
+  value: Uint8Array,
+  key: Uint8Array = headKey(name),
+): { state: TopicState; asOf: AsOf } {
+  const payload = unseal(key, value, `the head of topic ${name}`)
   try {
     return decodePayload(name, payload)
   } catch (cause) {

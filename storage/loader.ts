@@ -53,14 +53,14 @@ export class Loader {
     const keys = places.map((place) => headKey(names[place] as string))
     const values = await this.table.getMany(keys).catch(asLitetopicError)
     places.forEach((place, i) => {
-      loaded[place] = Array.isArray(values) ? this.decoded(names[place] as string, values[i]) : values
+      loaded[place] = Array.isArray(values) ? this.decoded(names[place] as string, keys[i], values[i]) : values
     })
   }
 
-  private decoded(name: string, value: Uint8Array | undefined): Loaded {
+  private decoded(name: string, key: Uint8Array | undefined, value: Uint8Array | undefined): Loaded {
     if (value === undefined) return null
     try {
-      const { state } = decodeHead(name, value)
+      const { state } = decodeHead(name, value, key)
       return this.flusher.graves.isDead(state.epoch) ? null : state
     } catch (error) {
       return asLitetopicError(error)
