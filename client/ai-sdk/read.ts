@@ -55,7 +55,7 @@ export async function* readChunkEvents(
       }
       yield* events.rest()
       const isFirst = from === undefined && record.offset === start
-      const last = lastChunk(record, !isFirst && (await beginsAgain(session, record)))
+      const last = isFirst ? lastChunk(record) : await lastChunkOf(session, record)
       if (last === null) continue
       if (last !== 'done') yield { chunk: last, cursor: record.cursor }
       return
@@ -100,16 +100,19 @@ async function isBehind(session: AnySession, streamId: string, cursor: string): 
   return outcome === 'continued' && streams.every(({ id }) => id !== streamId)
 }
 
-/** Has another writer taken the stream over with this record? One that was only away goes on under the fence it has. */
-async function beginsAgain(session: AnySession, { streamId, state, offset }: StreamRecord): Promise<boolean> {
-  if (state !== 'resumed') return false
+/** What the record ends the chunks with, as things stand now; null if they go on. */
+async function lastChunkOf(session: AnySession, record: StreamRecord): Promise<UIMessageChunk | 'done' | null> {
+  const { streamId, state, offset } = record
+  if (state !== 'lost' && state !== 'resumed') return lastChunk(record)
   const stream = await session.stream(streamId)
-  return stream === null || stream.fence >= offset
+  // Its writer was only away, or another one has taken it over, which the next record says.
+  if (state === 'lost' && stream !== null && stream.lastOffset > offset) return null
+  if (state === 'resumed' && (stream === null || stream.fence >= offset))
+    return { type: 'error', errorText: BEGUN_AGAIN }
+  return lastChunk(record)
 }
 
-/** What the record ends the chunks with; null if they go on. */
-function lastChunk({ state, detail }: StreamRecord, begunAgain: boolean): UIMessageChunk | 'done' | null {
-  if (begunAgain) return { type: 'error', errorText: BEGUN_AGAIN }
+function lastChunk({ state, detail }: StreamRecord): UIMessageChunk | 'done' | null {
   switch (state) {
     case 'done':
       return 'done'

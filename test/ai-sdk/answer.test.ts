@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { streamText, type UIMessage, type UIMessageChunk } from 'ai'
 import { expect, it, onTestFinished } from 'vitest'
-import { type FinishedMessage, generateMessage, readChunks } from '../../client/ai-sdk/index.ts'
+import { type FinishedMessage, generateMessage, readChunkEvents, readChunks } from '../../client/ai-sdk/index.ts'
 import { FaultyNetwork } from '../client/faulty-network.ts'
 import { client, collect, serve } from './broker.ts'
 import { Gate, realModel, recordedModel, recording } from './model.ts'
@@ -95,6 +95,9 @@ it('a stop ends it for the model, for every reader, and as what finished', async
   const tabs = [readChunks(one, 'a'), readChunks(two, 'a')].map(collect)
   await one.stop('a', { reason: 'enough' })
   for (const tab of tabs) expect((await tab).at(-1)).toEqual({ type: 'abort', reason: 'enough' })
+  const told = (await collect(readChunkEvents(two, 'a'))).at(-1)
+  expect(told?.chunk.type).toBe('abort')
+  expect(await collect(readChunkEvents(two, 'a', { from: told?.cursor }))).toEqual([])
   expect(await making).toMatchObject({ end: 'stopped', detail: { reason: 'enough' } })
   expect(aborted).toMatchObject({ code: 'STREAM_STOPPED' })
   expect(finished).toEqual(['stopped'])
@@ -126,6 +129,37 @@ it('a reader is told when the process that makes it is gone, and reads the new a
   expect(last).toEqual({ type: 'error', errorText: 'The process that wrote this answer is gone.' })
   const again = await generateMessage(session, 'a', () => answer(), { originalMessages: [QUESTION] })
   expect(saidBy(again.message)).toEqual(await spoken())
+})
+
+it('a reader is told at once when another process begins it again', async () => {
+  const server = await serve(60_000)
+  const lost = client(server)
+  const gate = new Gate()
+  gate.release(12)
+  void generateMessage(await lost.session('chat/1'), 'a', () => answer(gate)).catch(() => {})
+  const session = await client(server).session('chat/1')
+  while ((await session.stream('a')) === null) await session.flush()
+  const reading = collect(readChunks(session, 'a'))
+  await lost.close()
+  const again = await generateMessage(await client(server).session('chat/1'), 'a', () => answer())
+  expect((await reading).at(-1)).toEqual({ type: 'error', errorText: 'This answer was interrupted, and begun again.' })
+  expect(saidBy(again.message)).toEqual(await spoken())
+})
+
+it('an answer whose writer was only away is whole', async () => {
+  const server = await serve()
+  const network = new FaultyNetwork()
+  const gate = new Gate()
+  gate.release(12)
+  const away = await client(server, network).session('chat/1')
+  const making = generateMessage(away, 'a', () => answer(gate), { originalMessages: [QUESTION] })
+  const session = await client(server).session('chat/1')
+  while ((await session.stream('a')) === null) await session.flush()
+  network.cut()
+  while ((await session.stream('a'))?.state !== 'resumed') await session.flush()
+  gate.release()
+  expect(saidBy((await making).message)).toEqual(await spoken())
+  expect(await collect(readChunks(session, 'a', { coalesce: false }))).toEqual(await collect(answer()))
 })
 
 it('a crash within onFinish is told, not hidden by a second call, unless that is asked for', async () => {

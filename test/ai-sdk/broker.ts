@@ -5,9 +5,9 @@ import { type Broker as Server, startBroker } from '../../broker/index.ts'
 import { type Broker, connect } from '../../client/index.ts'
 import { FaultyNetwork } from '../client/faulty-network.ts'
 
-/** A writer that is gone is lost at once. */
-export async function serve(): Promise<Server> {
-  const server = await startBroker({ port: 0, dataDir: null, streamGraceMs: 0 })
+/** A writer that is gone is lost at once, unless it has a grace. */
+export async function serve(streamGraceMs = 0): Promise<Server> {
+  const server = await startBroker({ port: 0, dataDir: null, streamGraceMs })
   onTestFinished(() => server.close())
   return server
 }
