@@ -31,8 +31,10 @@ export interface StoredItem {
 export interface TurnEntry {
   /** From 1 on: calls of the model. */
   readonly turn: number
-  /** From 1 on: when it is asked again, all that came of the turn before is void. */
+  /** From 1 on: beyond that the turn is done again, or some of it. */
   readonly attempt: number
+  /** So many events of the attempt before stand; what else came of the turn is void. */
+  readonly kept: number
   /** The RunState; not there in the first turn, which begins with the input. */
   readonly state?: string
   /** How often items had been added to the memory. */

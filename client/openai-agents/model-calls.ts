@@ -5,11 +5,10 @@
 
 import type { Model, ModelProvider, ModelRequest, ResponseStreamEvent, RunConfig } from '@openai/agents-core'
 import type { StreamWriter } from '../index.ts'
-import type { TurnEntry } from './entries.ts'
-import type { RunLog } from './run-log.ts'
+import type { RunLog, TurnStart } from './run-log.ts'
 
 /** What is to be stored of the run as a turn begins. */
-export type TurnState = () => Omit<TurnEntry, 'attempt'>
+export type TurnState = () => TurnStart
 
 export class ModelCalls {
   private readonly stream: StreamWriter

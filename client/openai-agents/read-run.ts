@@ -13,8 +13,11 @@ export interface ReadRunOptions {
 /** What is told of a run. `position` is where to read on behind it: text that is to be kept as it is. */
 export type RunEntry = { readonly position: string } & (
   | { readonly kind: 'event'; readonly event: StoredEvent }
-  /** The model is asked. With an `attempt` beyond 1 it is asked again: what came since that turn began before is void. */
-  | { readonly kind: 'turn'; readonly turn: number; readonly attempt: number }
+  /**
+   * A turn begins: the model is asked. With an `attempt` beyond 1 it is done again after an interruption: of the events that came of it
+   * before, the first `kept` stand, and the others are void. Mostly that is all of them: the answer was cut off.
+   */
+  | { readonly kind: 'turn'; readonly turn: number; readonly attempt: number; readonly kept: number }
   /** What the run came to. `interruptions` are tool calls that wait for approval. */
   | { readonly kind: 'final'; readonly output: Json; readonly interruptions: readonly Json[] }
   /** `lost`: who runs it is gone; `resumed`: it, or another, goes on. `done`, `stopped` and `failed` are ends. */
@@ -42,9 +45,10 @@ export async function* readRun(
   for await (const entry of readEntries(session, id, options)) {
     const { position } = entry
     if (entry.kind === 'event') yield { kind: 'event', event: entry.value, position }
-    else if (entry.kind === 'turn')
-      yield { kind: 'turn', turn: entry.value.turn, attempt: entry.value.attempt, position }
-    else if (entry.kind === 'final') {
+    else if (entry.kind === 'turn') {
+      const { turn, attempt, kept } = entry.value
+      yield { kind: 'turn', turn, attempt, kept, position }
+    } else if (entry.kind === 'final') {
       const { output, interruptions } = entry.value
       yield { kind: 'final', output, interruptions, position }
     } else if (entry.kind === 'state') {

@@ -26,6 +26,9 @@ export interface Past {
   final: FinalEntry | null
 }
 
+/** What is known of a turn as it begins. */
+export type TurnStart = Omit<TurnEntry, 'attempt' | 'kept'>
+
 /** What was stored before this writer. */
 export async function readPast(session: Session<unknown>, stream: StreamWriter): Promise<Past> {
   const past: Past = { begin: null, turn: null, events: [], final: null }
@@ -35,7 +38,10 @@ export async function readPast(session: Session<unknown>, stream: StreamWriter):
     if (entry.kind === 'begin') past.begin = entry.value
     if (entry.kind === 'final') past.final = entry.value
     if (entry.kind === 'event') past.events.push(entry.value)
-    if (entry.kind === 'turn') Object.assign(past, { turn: entry.value, events: [] })
+    if (entry.kind === 'turn') {
+      past.turn = entry.value
+      past.events.length = entry.value.kept
+    }
   }
   return past
 }
@@ -75,9 +81,9 @@ export class RunLog {
   }
 
   /** The model is asked. What it was asked before in the same turn is void. */
-  begins(turn: Omit<TurnEntry, 'attempt'>): void {
+  begins(turn: TurnStart): void {
     const attempt = this.turn?.turn === turn.turn ? this.turn.attempt + 1 : 1
-    this.next = { ...turn, attempt }
+    this.next = { ...turn, attempt, kept: 0 }
   }
 
   /** Everything that the SDK says, in its order. Resolves when there is room for more. Rejects with BAD_REQUEST for a model of which it knows nothing. */
@@ -121,13 +127,12 @@ export class RunLog {
     await writeEntry(this.stream, { kind: 'turn', value: turn })
   }
 
-  /** The SDK goes another way than before: what it said before is void, and it is written anew. */
+  /** The SDK goes another way than before, as a tool that ran again may have had another output: what came from there on is void. */
   private async differs(event: StoredEvent): Promise<void> {
-    const again = this.past.events.slice(0, this.said)
-    this.past.events.length = 0
     const turn = this.turn as TurnEntry
-    await this.beginTurn({ ...turn, attempt: turn.attempt + 1 })
-    for (const value of [...again, event]) await writeEntry(this.stream, { kind: 'event', value })
+    this.past.events.length = 0
+    await this.beginTurn({ ...turn, attempt: turn.attempt + 1, kept: this.said })
+    await writeEntry(this.stream, { kind: 'event', value: event })
   }
 
   private wake(): void {

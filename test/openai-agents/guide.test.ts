@@ -83,7 +83,7 @@ it('the samples of a run and of reading store a run, once, and show it', async (
   }
   const page: { position?: string } = {}
   await run('Reading', { ...has, ui, page })
-  const seen = ['open', [1, 1], 'tool_called', 'tool_output', [2, 1], 'message_output_created', 'done']
+  const seen = ['open', [1, 0], 'tool_called', 'tool_output', [2, 0], 'message_output_created', 'done']
   expect([shown, page.position]).toEqual([seen, 'end'])
 })
 

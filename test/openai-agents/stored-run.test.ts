@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import { Agent, RunState } from '@openai/agents-core'
+import { Agent, RunState, tool } from '@openai/agents-core'
 import { assistantMessage, functionCall, modelResponder, ScriptedModel } from '@openai/agents-core/testing'
 import { build } from 'esbuild'
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
@@ -61,9 +61,9 @@ async function all<V>(values: AsyncIterable<V>): Promise<V[]> {
 
 /** The events that count, as a reader finds out: those of a turn that begins again are void. */
 function eventsOf(entries: readonly RunEntry[]): StoredEvent[] {
-  let turns: StoredEvent[][] = []
+  const turns: StoredEvent[][] = []
   for (const entry of entries) {
-    if (entry.kind === 'turn') turns = [...turns.slice(0, entry.turn - 1), []]
+    if (entry.kind === 'turn') turns[entry.turn - 1] = (turns[entry.turn - 1] ?? []).slice(0, entry.kept)
     if (entry.kind === 'event') turns.at(-1)?.push(entry.event)
   }
   return turns.flat()
@@ -74,6 +74,8 @@ function textOf(event: StoredEvent): unknown {
   const isText = event.type === 'raw_model_stream_event' && event.data.type === 'output_text_delta'
   return isText ? event.data.delta : ''
 }
+
+const parameters = { type: 'object' as const, properties: {}, required: [], additionalProperties: true as const }
 
 const quiet: World = { at: () => {}, did: () => {}, deltas: 4 }
 
@@ -290,6 +292,52 @@ describe('a run whose process is lost', () => {
       ...['handoff_requested', 'handoff_occurred', 'Researcher'],
       ...['tool_called', 'tool_output', 'message_output_created'],
     ])
+  })
+
+  it('behind a tool that then has another output, keeps of the turn what came before that', async () => {
+    const name = topic()
+    const did: string[] = []
+    const start = async (session: Session, at: World['at']) => {
+      const world: World = { ...quiet, at, did: (what) => did.push(what) }
+      // Not made by onceTool.
+      const note = tool({
+        name: 'note',
+        description: 'Notes',
+        parameters,
+        strict: false,
+        execute: () => `${did.push('note')}`,
+      })
+      const agent = researcher(world)
+      const config = { model: new ReplayingModel(world), tracingDisabled: true }
+      const tools = agent.tools.map((one) => (one.name === 'note' ? note : one))
+      return storedRun(session, 'research', agent.clone({ tools }), 'Who won?', { config })
+    }
+    const network = new FaultyNetwork()
+    const away = await open(name, network)
+    await new Promise<void>((resolve) => {
+      const at = (point: Point) => {
+        if (point !== 'turn 3, event 0') return
+        resolve()
+        return new Promise<void>(() => {})
+      }
+      start(away, at).catch(() => {})
+    })
+    await away.flush()
+    network.down = true
+    network.cut()
+    const session = await open(name)
+    expect(await start(session, quiet.at)).toMatchObject({ end: 'done', output: 'Yes — I searched' })
+    const entries = await all(readRun(session, 'research'))
+    expect(entries.filter(({ kind }) => kind === 'turn')).toMatchObject([
+      { turn: 1, attempt: 1, kept: 0 },
+      { turn: 2, attempt: 1, kept: 0 },
+      { turn: 2, attempt: 2, kept: 4 },
+      { turn: 3, attempt: 1, kept: 0 },
+    ])
+    const outputs = eventsOf(entries).flatMap((event) =>
+      event.type === 'run_item_stream_event' && event.name === 'tool_output' ? [event.item.output] : [],
+    )
+    expect(outputs).toEqual(['search is done', '3'])
   })
 
   it('within a call of a tool, fails with OUTCOME_UNKNOWN, and the call does not run again', async () => {
