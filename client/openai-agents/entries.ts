@@ -37,8 +37,8 @@ export interface TurnEntry {
   readonly kept: number
   /** The RunState; not there in the first turn, which begins with the input. */
   readonly state?: string
-  /** How often items had been added to the memory. */
-  readonly added: number
+  /** How often items had been stored in the memory. */
+  readonly stored: number
 }
 
 /** How a run began. */

@@ -7,18 +7,23 @@ import type { Model, ModelProvider, ModelRequest, ResponseStreamEvent, RunConfig
 import type { StreamWriter } from '../index.ts'
 import type { RunLog, TurnStart } from './run-log.ts'
 
-/** What is to be stored of the run as a turn begins. */
-export type TurnState = () => TurnStart
+/** How far the run is. */
+export interface RunProgress {
+  /** The number of the turn that has begun. */
+  readonly turn: number
+  /** What is to be stored as it begins. */
+  start(): Promise<TurnStart>
+}
 
 export class ModelCalls {
   private readonly stream: StreamWriter
   private readonly log: RunLog
   /** Resolves when the SDK has begun: its models may be asked before it says so. */
-  private readonly begun: Promise<TurnState>
+  private readonly begun: Promise<RunProgress>
   private turn: number | null = null
   private isAnswering = false
 
-  constructor(stream: StreamWriter, log: RunLog, begun: Promise<TurnState>) {
+  constructor(stream: StreamWriter, log: RunLog, begun: Promise<RunProgress>) {
     this.stream = stream
     this.log = log
     this.begun = begun
@@ -44,17 +49,16 @@ export class ModelCalls {
   }
 
   private async *answer(model: Model, request: ModelRequest): AsyncGenerator<ResponseStreamEvent> {
-    const state = await this.begun
-    const turn = state()
+    const progress = await this.begun
     // Agents that are tools of another one ask while no turn of the run has begun.
-    if (!this.isAnswering && turn.turn === this.turn) {
+    if (!this.isAnswering && progress.turn === this.turn) {
       yield* model.getStreamedResponse(request)
       return
     }
     this.isAnswering = true
-    this.turn = turn.turn
+    this.turn = progress.turn
     const stored = this.log.storedAnswer()
-    if (stored === null) this.log.begins(turn)
+    if (stored === null) this.log.begins(await progress.start())
     for await (const event of stored ?? model.getStreamedResponse(request)) {
       this.log.gives()
       yield event

@@ -14,7 +14,7 @@ import {
 import { isLitetopicError, type Json, type Session, type StreamWriter } from '../index.ts'
 import type { AgentSession } from './agent-session.ts'
 import { type BeginEntry, type FinalEntry, type TurnEntry, writeEntry } from './entries.ts'
-import { ModelCalls, type TurnState } from './model-calls.ts'
+import { ModelCalls, type RunProgress } from './model-calls.ts'
 import { runsIn } from './once-tool.ts'
 import { RunLog, readPast } from './run-log.ts'
 import { RunMemory } from './run-memory.ts'
@@ -42,6 +42,7 @@ export class Running<C> {
   private readonly stream: StreamWriter
   private readonly agent: AnyAgent
   private readonly options: StoredRunOptions<C>
+  private memory: RunMemory | undefined
 
   constructor(session: Session<unknown>, stream: StreamWriter, agent: AnyAgent, options: StoredRunOptions<C>) {
     this.session = session
@@ -62,7 +63,8 @@ export class Running<C> {
     const log = new RunLog(stream, past)
     try {
       const from = isNew && input instanceof RunState ? input : await this.resumed(begin, past.turn)
-      const result = await this.start(from, this.memory(begin, past.turn), log, signal)
+      this.memory = this.memoryFrom(begin, past.turn)
+      const result = await this.start(from, log, signal)
       for await (const event of result) {
         this.options.onEvent?.(event)
         await log.write(event)
@@ -70,6 +72,7 @@ export class Running<C> {
       await result.completed
       signal.throwIfAborted()
       const final = finalOf(result)
+      await this.memory?.store()
       await writeEntry(stream, { kind: 'final', value: final })
       return final
     } catch (error) {
@@ -79,39 +82,50 @@ export class Running<C> {
     }
   }
 
+  /** The run has failed or was stopped: what the SDK added to the memory, such as the input, is stored. */
+  async gaveUp(): Promise<void> {
+    await this.memory?.store()
+  }
+
   private async start(
     from: AgentInputItem[] | RunState<C, AnyAgent>,
-    memory: RunMemory | undefined,
     log: RunLog,
     signal: AbortSignal,
   ): Promise<Result<C>> {
+    const { memory } = this
     const { config = {}, onEvent: _, ...options } = this.options
     const context = from instanceof RunState ? from._context : contextOf(options.context)
     runsIn(context, { session: this.session, id: this.stream.id })
-    let begin: (state: TurnState) => void = () => {}
-    const begun = new Promise<TurnState>((resolve) => {
+    let begin: (progress: RunProgress) => void = () => {}
+    const begun = new Promise<RunProgress>((resolve) => {
       begin = resolve
     })
     const calls = new ModelCalls(this.stream, log, begun)
     const runner = new Runner(calls.config(config, new Runner(config).config.modelProvider))
     const result = await runner.run(this.agent, from, { ...options, session: memory, context, signal, stream: true })
-    const fromInput = !(from instanceof RunState)
-    begin(() => ({
-      turn: result.currentTurn,
-      added: memory?.added ?? 0,
-      // The first turn of an input is begun again from the input: guardrails may be at work on it still.
-      ...(fromInput && result.currentTurn === 1 ? {} : { state: stateOf(result.state) }),
-    }))
+    begin({
+      get turn() {
+        return result.currentTurn
+      },
+      async start() {
+        // The state says that it is stored.
+        await memory?.store()
+        const start = { turn: result.currentTurn, stored: memory?.stored ?? 0 }
+        // The first turn of an input is begun again from the input: guardrails may be at work on it still.
+        const isFirst = start.turn === 1 && !(from instanceof RunState)
+        return isFirst ? start : { ...start, state: stateOf(result.state) }
+      },
+    })
     return result
   }
 
-  private memory(begin: BeginEntry, turn: TurnEntry | null): RunMemory | undefined {
+  private memoryFrom(begin: BeginEntry, turn: TurnEntry | null): RunMemory | undefined {
     const { session: memory } = this.options
     if (memory === undefined) return undefined
     // Without a state the run begins anew, and the SDK adds the input.
     if (turn?.state === undefined) return new RunMemory(memory, this.stream.id, 0, [])
-    const input = turn.added === 0 && 'input' in begin ? begin.input : []
-    return new RunMemory(memory, this.stream.id, turn.added, input)
+    const input = turn.stored === 0 && 'input' in begin ? begin.input : []
+    return new RunMemory(memory, this.stream.id, turn.stored, input)
   }
 
   /** As it was stored, with the context of now if there is one. */

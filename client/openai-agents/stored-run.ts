@@ -36,14 +36,16 @@ export async function storedRun<C = undefined>(
   input: RunInput<C>,
   options: StoredRunOptions<C> = {},
 ): Promise<StoredRun> {
-  const ran: { final: FinalEntry | null } = { final: null }
+  const ran: { final: FinalEntry | null; here: Running<C> | null } = { final: null, here: null }
   const { end, detail, error } = await session.generate(
     id,
     async (stream, signal) => {
-      ran.final = await new Running(session, stream, agent, options).run(input, signal)
+      ran.here = new Running(session, stream, agent, options)
+      ran.final = await ran.here.run(input, signal)
     },
     { signal: options.signal },
   )
+  if (end !== 'done') await ran.here?.gaveUp()
   const final = end === 'done' ? (ran.final ?? (await storedFinal(session, id))) : null
   return {
     end,

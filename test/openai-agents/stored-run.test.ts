@@ -258,6 +258,33 @@ describe('a run whose process is lost', () => {
     expect(await new AgentSession(session).getItems()).toHaveLength(6)
   })
 
+  it('and gives up while another one is at it, adds nothing to the memory in its place', async () => {
+    const [name, network] = [topic(), new FaultyNetwork()]
+    const away = await open(name, network)
+    const left = new Promise<{ readonly back: ReturnType<typeof research> }>((resolve) => {
+      const at = (point: Point) => {
+        if (point !== 'turn 3, event 6') return
+        network.down = true
+        network.cut()
+        resolve({ back })
+        throw new Error('the model cannot be reached')
+      }
+      const back = research(away, { ...quiet, at })
+    })
+    const { back } = await left
+    const session = await open(name)
+    const at = async (point: Point) => {
+      if (point !== 'turn 3, event 8') return
+      network.down = false
+      // Behind all that it had to say.
+      await away.append('back')
+    }
+    const { run } = await research(session, { ...quiet, at })
+    expect(run).toMatchObject({ end: 'done', output: 'Yes — I searched' })
+    expect((await back).run).toEqual(run)
+    expect(await new AgentSession(session).getItems()).toHaveLength(6)
+  })
+
   it('while an agent works to which the first one has handed over, is taken over by that agent', async () => {
     const name = topic()
     const did: string[] = []
