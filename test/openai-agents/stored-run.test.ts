@@ -414,6 +414,7 @@ it('a stop reaches the run, wherever it is, and it has stopped for everybody', a
   }
   const { run } = await research(session, { ...quiet, at })
   expect(run).toMatchObject({ end: 'stopped', detail: { reason: 'enough' }, output: undefined })
+  expect(await new AgentSession(session).getItems()).toMatchObject([{ role: 'user', content: 'Who won?' }])
   expect((await all(readRun(session, 'research'))).at(-1)).toMatchObject({ kind: 'state', state: 'stopped' })
 })
 
