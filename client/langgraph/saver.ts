@@ -24,7 +24,7 @@ import { storeWrites } from './writes.ts'
 export interface LitetopicSaverOptions {
   /** What the topics of threads begin with: whole segments. Default `threads`. */
   readonly prefix?: string
-  /** Of threads that this creates: how long they outlive their last use, in ms. Default `forever`: until `deleteThread`. */
+  /** Of threads that this creates: how long they outlive the last one who has them open, in ms. Default `forever`: until `deleteThread`. */
   readonly lingerMs?: number | 'forever'
   /** How values become bytes. Default: LangGraph's own way, JSON. */
   readonly serde?: SerializerProtocol
