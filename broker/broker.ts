@@ -1,6 +1,7 @@
 /** Wires a broker together: store, core, listener; and takes it down in order. No logic of its own. */
 
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import {
   asLitetopicError,
   DEFAULT_HOST,
@@ -11,6 +12,9 @@ import {
   WEBSOCKET_PATH,
 } from '../protocol/index.ts'
 import { type Durability, MemoryDisk, openLevelStore, openMemoryStore, type Store } from '../storage/index.ts'
+import { ACCESS_FILE } from './access/access-file.ts'
+import { isLoopback } from './access/address.ts'
+import { Authority } from './access/authority.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { Control } from './control.ts'
 import { Core, type CoreStats } from './core.ts'
@@ -69,6 +73,13 @@ export interface BrokerOptions {
   readonly publicUrl?: string
   /** All addresses of a host name. Default: as the system resolves it. */
   readonly resolveHost?: (host: string) => Promise<readonly string[]>
+  /**
+   * The file with its API keys, which `litetopic key` makes. As long as there is none, whoever reaches the broker may do everything,
+   * and it listens on loopback only. Default: `access.json` in the data directory; without one, no file.
+   */
+  readonly accessFile?: string
+  /** Listens wherever it is told to, though whoever reaches it may do everything. Default false. */
+  readonly insecureOpen?: boolean
   readonly clock?: Clock
   /**
    * A store to use instead of a data directory, or what opens one: after a failed write it is called again, once the store is
@@ -80,6 +91,8 @@ export interface BrokerOptions {
   /** Told, in one line, of what an operator should know. */
   readonly log?: (line: string) => void
 }
+
+const DEFAULT_DATA_DIR = './data'
 
 /** While no store is open. */
 const NO_CORE: CoreStats = {
@@ -113,6 +126,10 @@ export interface Broker {
   stats(): BrokerStats
   /** What it counts and measures, in the text format of Prometheus, as `GET /metrics` answers. */
   metrics(): Promise<string>
+  /** Is anybody kept out? */
+  readonly hasAccess: boolean
+  /** Reads the access file again: what was revoked is over at once. Rejects with BAD_REQUEST, and leaves all as it was. */
+  reload(): Promise<void>
   /**
    * Refuses new work with SHUTTING_DOWN, tells clients when to come back, answers what is under way, stores it, and closes.
    * Idempotent.
@@ -125,11 +142,12 @@ export interface Broker {
  * BAD_NAME, BAD_REQUEST or PORT_IN_USE.
  */
 export async function startBroker(options: BrokerOptions = {}): Promise<Broker> {
+  const authority = await openAuthority(options)
   const opener = storeOpener(options)
   const { store: given } = options
   const store = await (typeof given === 'object' ? given : opener())
   try {
-    return await startOn(store, options, typeof given === 'object' ? null : opener)
+    return await startOn(store, options, authority, typeof given === 'object' ? null : opener)
   } catch (error) {
     await store.close()
     throw error
@@ -137,7 +155,12 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
 }
 
 /** `reopen` opens the store again after a failed write; null for one that cannot be. */
-async function startOn(store: Store, options: BrokerOptions, reopen: (() => Promise<Store>) | null): Promise<Broker> {
+async function startOn(
+  store: Store,
+  options: BrokerOptions,
+  authority: Authority,
+  reopen: (() => Promise<Store>) | null,
+): Promise<Broker> {
   const given = checked(options)
   const { clock, log, limits, maxMessageBytes, host } = given
   const metrics = new Metrics({ levels: stats, diskBytes: async (part) => core?.diskBytes(part) ?? 0 })
@@ -153,7 +176,7 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
       log(brokenLine(opened.location, error, reopen !== null))
       if (reopen !== null) recovery.begin(made)
     }
-    const made = await Core.open(opened, { ...options, ...given, counts, wakes, relieved, broken })
+    const made = await Core.open(opened, { ...options, ...given, authority, counts, wakes, relieved, broken })
     return made
   }
   const recovery = new Recovery<Core>({
@@ -171,8 +194,8 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
   const version = packageVersion()
   const { frameBytes } = limits
   const unsent = new Unsent()
-  const hub = new Hub({ core, clock, version, frameBytes, unsent, counts })
-  const listening = { host, port: given.port, frameBytes, core: () => core, clock, unsent, counts, publicUrl }
+  const hub = new Hub({ core, clock, version, frameBytes, unsent, counts, authority })
+  const listening = { host, port: given.port, frameBytes, core: () => core, clock, unsent, counts, publicUrl, authority }
   const http =
     options.transport === undefined
       ? new HttpServer({ ...listening, maxMessageBytes, version, metrics: () => metrics.text() })
@@ -180,12 +203,15 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
   /** Known before the core begins to do anything. */
   const port = await hub.open(options.transport ?? (http as HttpServer))
   core.start()
-  const control = await openControl(store, options, () => core)
+  const reload = (): Promise<void> => authority.reload()
+  const control = await openControl(store, options, () => core, reload)
   function stats(): BrokerStats {
     const { connections } = hub
     return { ...(core?.stats() ?? NO_CORE), connections, unsentBytes: unsent.bytes, reclaimed: counts.topics.reclaimed }
   }
   return brokerAt(host, port, store.location, {
+    reload,
+    hasAccess: () => authority.isConfigured,
     stats,
     metrics: () => metrics.text(),
     async close() {
@@ -195,6 +221,20 @@ async function startOn(store: Store, options: BrokerOptions, reopen: (() => Prom
       await core?.close()
     },
   })
+}
+
+/** Rejects with BAD_REQUEST where whoever comes could do everything, and not only this machine could come. */
+async function openAuthority(options: BrokerOptions): Promise<Authority> {
+  const { accessFile, dataDir, store, transport, host = DEFAULT_HOST, insecureOpen } = options
+  const inData = store === undefined && dataDir !== null ? join(dataDir ?? DEFAULT_DATA_DIR, ACCESS_FILE) : null
+  const authority = await Authority.open(accessFile ?? inData, options.clock ?? systemClock)
+  if (authority.isConfigured || insecureOpen === true || transport !== undefined || isLoopback(host)) return authority
+  throw new LitetopicError(
+    'BAD_REQUEST',
+    `without access configured the broker listens on loopback only, not on ${host}: make a key with "litetopic key create", ` +
+      'or let whoever reaches it do everything with --insecure-open',
+    { host },
+  )
 }
 
 /** What the options say. Throws BAD_NAME or BAD_REQUEST. */
@@ -216,7 +256,7 @@ function brokerAt(
   host: string,
   port: number,
   location: string,
-  own: Pick<Broker, 'stats' | 'metrics' | 'close'>,
+  own: Pick<Broker, 'stats' | 'metrics' | 'close' | 'reload'> & { hasAccess(): boolean },
 ): Broker {
   let closed: Promise<void> | null = null
   return {
@@ -226,6 +266,10 @@ function brokerAt(
     dataDir: location === 'memory' ? null : location,
     stats: own.stats,
     metrics: own.metrics,
+    reload: own.reload,
+    get hasAccess() {
+      return own.hasAccess()
+    },
     close() {
       closed ??= own.close()
       return closed
@@ -253,7 +297,7 @@ function checkPort(port: number = DEFAULT_PORT): number {
 /** What opens the store, at the start and after a failed write. */
 function storeOpener({ store, dataDir, durability }: BrokerOptions): () => Promise<Store> {
   if (typeof store === 'function') return store
-  if (dataDir !== null) return () => openLevelStore(dataDir ?? './data', { durability: durability ?? 'fsync' })
+  if (dataDir !== null) return () => openLevelStore(dataDir ?? DEFAULT_DATA_DIR, { durability: durability ?? 'fsync' })
   const disk = new MemoryDisk()
   return () => openMemoryStore(disk)
 }
@@ -277,10 +321,16 @@ function brokenLine(location: string, error: LitetopicError, heals: boolean): st
 }
 
 /** A broker that cannot be asked for a copy serves all the same. */
-async function openControl(store: Store, options: BrokerOptions, core: () => Core | null): Promise<Control | null> {
+async function openControl(
+  store: Store,
+  options: BrokerOptions,
+  core: () => Core | null,
+  reload: () => Promise<void>,
+): Promise<Control | null> {
   if (options.store !== undefined || store.location === 'memory') return null
   try {
     return await Control.open(store.location, {
+      reload,
       async copyTo(path, copied, signal) {
         const present = core()
         if (present === null) throw new LitetopicError('STORE_UNAVAILABLE', 'the store is being opened anew')

@@ -5,6 +5,7 @@
 
 import { asLitetopicError, LIMITS, type LitetopicError } from '../protocol/index.ts'
 import { Shard, type Store, type StorePart } from '../storage/index.ts'
+import type { Authority } from './access/authority.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import type { Context } from './context.ts'
@@ -26,6 +27,7 @@ import { Wakers, type WakersOptions } from './wakes/wakers.ts'
 
 export interface CoreOptions {
   readonly clock: Clock
+  readonly authority: Authority
   readonly policies: PolicyTable
   readonly limits: LimitTable
   /** What is done is counted here. */
@@ -67,13 +69,15 @@ export class Core {
   readonly operations: Operations
   private readonly context: Context
   private readonly reclaimer: Reclaimer
+  private readonly wakers: Wakers
   private readonly quiet: Quiet
 
-  private constructor(context: Context, reclaimer: Reclaimer, wakers: Wakers, quiet: Quiet) {
+  private constructor(context: Context, reclaimer: Reclaimer, wakers: Wakers, quiet: Quiet, authority: Authority) {
     this.context = context
     this.reclaimer = reclaimer
     this.quiet = quiet
-    this.operations = new Operations(context, reclaimer, wakers)
+    this.wakers = wakers
+    this.operations = new Operations(context, reclaimer, wakers, authority)
   }
 
   /** Reads the store's journal. Call `start` then. Rejects with STORE_CORRUPT or DATA_DIR_VERSION, and leaves the store open. */
@@ -137,7 +141,7 @@ export class Core {
     }
     registry.onAwake = (topic) => reclaimer.awake(topic)
     const quiet = new Quiet(shard, clock, options.quietMs ?? LIMITS.quietMs, report)
-    return new Core(context, reclaimer, wakers, quiet)
+    return new Core(context, reclaimer, wakers, quiet, options.authority)
   }
 
   /** Looks after what was live when the broker stopped. */
@@ -145,7 +149,7 @@ export class Core {
     void this.reclaimer.start()
     void this.context.uploads.start()
     void this.context.shard.countUsage()
-    void this.operations.wakers.start()
+    void this.wakers.start()
     // A journal that is nearly full from before would pause publishers, and nothing would be committed that wakes it.
     this.context.shard.wakeFlusher()
     this.quiet.touch()
@@ -209,7 +213,7 @@ export class Core {
   /** Does nothing more of its own accord, and resolves when it does nothing any more. Idempotent. */
   async stop(): Promise<void> {
     const { uploads } = this.context
-    await Promise.all([this.quiet.stop(), this.reclaimer.stop(), uploads.stop(), this.operations.wakers.stop()])
+    await Promise.all([this.quiet.stop(), this.reclaimer.stop(), uploads.stop(), this.wakers.stop()])
   }
 
   /** Stores what is acknowledged, and closes the store. */

@@ -17,6 +17,10 @@ import {
   type UP,
 } from '../protocol/index.ts'
 import { findStream, type Link } from '../storage/index.ts'
+import type { Authority, IssuedToken } from './access/authority.ts'
+import { allow, allowAny, allowOn, denied, refusalOf } from './access/gate.ts'
+import { RIGHT, type Right } from './access/rights.ts'
+import type { TokenRequest } from './access/tokens.ts'
 import { admitSubscription, enter } from './admission.ts'
 import { append } from './append.ts'
 import {
@@ -48,6 +52,7 @@ import type { Attachment, Topic } from './topic.ts'
 import { type TrimRequest, trim } from './trim.ts'
 import type { PartFrame } from './upload.ts'
 import type { UploadRequest } from './uploads.ts'
+import { WakerVerbs } from './wakes/verbs.ts'
 import type { Wakers } from './wakes/wakers.ts'
 
 const NO_LINKS: readonly Link[] = []
@@ -69,12 +74,14 @@ export class Operations {
   private readonly reclaimer: Reclaimer
   private readonly fetches: Fetches
   private readonly attached: Attachments
-  /** The verbs of Durable Streams subscriptions, which are of no client. */
-  readonly wakers: Wakers
+  private readonly authority: Authority
+  /** The verbs of Durable Streams subscriptions. */
+  readonly wakers: WakerVerbs
 
-  constructor(context: Context, reclaimer: Reclaimer, wakers: Wakers) {
-    this.wakers = wakers
+  constructor(context: Context, reclaimer: Reclaimer, wakers: Wakers, authority: Authority) {
+    this.wakers = new WakerVerbs(wakers)
     this.context = context
+    this.authority = authority
     this.reclaimer = reclaimer
     this.fetches = new Fetches(context)
     this.attached = new Attachments(context, reclaimer)
@@ -87,12 +94,16 @@ export class Operations {
 
   /** Attaches the client to a topic, and creates it if it may; see `Attachments.attach`. */
   attach(client: Client, handle: number, name: string, options: AttachRequest, attaching: Attaching): void {
-    this.attached.attach(client, handle, name, options, attaching)
+    const refusal = refusalOf(client, name, options.exclusive === true ? 'write' : null)
+    if (refusal !== null) attaching.refused(refusal)
+    else this.attached.attach(client, handle, name, options, attaching)
   }
 
   /** Attaches to a topic that is in memory, at once, and tells nothing of it; see `Attachments.enter`. */
   enter(client: Client, handle: number, name: string, options: AttachRequest): Attachment | null {
-    return this.attached.enter(client, handle, name, options)
+    // A refusal takes the ordinary way, where it is said.
+    const mayWrite = (client.identity.rightsOn(name) & RIGHT.write) !== 0
+    return mayWrite ? this.attached.enter(client, handle, name, options) : null
   }
 
   /** Makes the attachment's topic resident again, and tells when it is; with STORE_CORRUPT or STORE_UNAVAILABLE if it cannot be. */
@@ -107,6 +118,8 @@ export class Operations {
 
   /** Detaches for good: lets go of the topic's fence, if it has it. Resolves when that is durable. */
   async leave(attachment: Attachment): Reply<typeof UP.detach> {
+    // A single request only comes to let go.
+    if (attachment.request !== null) allowOn(attachment, 'write')
     const released = releaseFence(this.context, attachment)
     this.detach(attachment)
     await released
@@ -124,11 +137,16 @@ export class Operations {
   }
 
   append(attachment: Attachment, entry: AppendEntry, bytes: Uint8Array): void {
-    append(this.context, attachment, entry, bytes)
+    if ((attachment.rights & RIGHT.write) !== 0) append(this.context, attachment, entry, bytes)
+    else {
+      const { client, handle, topic } = attachment
+      client.refuse(handle, entry.producerEpoch, entry.sequence, denied(topic.name, 'write'))
+    }
   }
 
   /** Appends, closes, or both, in one commit; see `atomicAppend`. */
-  atomicAppend(attachment: Attachment, request: AtomicAppend): Promise<AtomicAppended> {
+  async atomicAppend(attachment: Attachment, request: AtomicAppend): Promise<AtomicAppended> {
+    allowOn(attachment, 'write')
     return using(usable(attachment.topic), () => atomicAppend(this.context, attachment, request))
   }
 
@@ -138,23 +156,26 @@ export class Operations {
    */
   appendAtOnce(attachment: Attachment, request: AtomicAppend, appending: Appending): boolean {
     const { topic } = attachment
-    if (topic.busy || topic.state.closed) return false
+    if (topic.busy || topic.state.closed || (attachment.rights & RIGHT.write) === 0) return false
     atomicAppendNow(this.context, attachment, request, appending)
     return true
   }
 
   async openStream(attachment: Attachment, request: OpenRequest): Reply<typeof UP.openStream> {
+    allowOn(attachment, 'write')
     checkId(request.streamId, 'stream id')
     return using(attachment.topic, () => openStream(this.context, attachment, request))
   }
 
   async stop(attachment: Attachment, streamId: string | null, reason: string | null): Reply<typeof UP.stop> {
+    allowOn(attachment, 'stop')
     if (streamId !== null) checkId(streamId, 'stream id')
     return using(usable(attachment.topic), () => stopStreams(this.context, attachment, streamId, reason))
   }
 
   /** Renews the lease of a stream whose writer has nothing to append. */
   async keepStream(attachment: Attachment, streamId: string, fence: number): Reply<typeof UP.stream> {
+    allowOn(attachment, 'write')
     checkId(streamId, 'stream id')
     return using(usable(attachment.topic), () => keepStream(this.context, attachment, streamId, fence))
   }
@@ -170,11 +191,13 @@ export class Operations {
   }
 
   async trim(attachment: Attachment, request: TrimRequest): Reply<typeof UP.trim> {
+    allowOn(attachment, 'manage')
     return using(attachment.topic, () => trim(this.context, attachment, request))
   }
 
   /** Changes what is given of the topic's own policy. */
   async policy(attachment: Attachment, policy: PolicyInfo): Reply<typeof UP.policy> {
+    allowOn(attachment, 'manage')
     const { shard, steadyWallMs } = this.context
     const change = storedPolicy(policy)
     return using(usable(attachment.topic), async (topic) => {
@@ -191,7 +214,8 @@ export class Operations {
   }
 
   /** The policy that would be in force for a topic of that name with this of its own. Throws BAD_REQUEST. */
-  policyFor(name: string, own: PolicyInfo): PolicyInfo {
+  policyFor(client: Client, name: string, own: PolicyInfo): PolicyInfo {
+    allowAny(client, name)
     return policyInfo(effectivePolicy(this.context.policies, name, storedPolicy(own)))
   }
 
@@ -205,6 +229,8 @@ export class Operations {
     return using(this.readable(attachment), async (topic) => {
       const position = await positionOf(this.context, topic, from)
       usable(topic)
+      // Its client may have shown another token meanwhile.
+      allowOn(attachment, 'read')
       if (attachment.detached) throw new LitetopicError('UNKNOWN_HANDLE', 'the handle was detached meanwhile')
       admitSubscription(attachment.scopes)
       const given = { raw: options.raw ?? false, credit: options.creditBytes ?? LIMITS.creditBytes }
@@ -244,7 +270,13 @@ export class Operations {
    * All that is committed of a topic from an offset on, or from its start, and what it is, if it is in memory and about `maxBytes` at
    * most. Begins its time to live anew, and its linger, as an attachment does. Null where it is not so. Throws LIMIT_EXCEEDED.
    */
-  readAtOnce(name: string, from: { epoch: number; next: number } | null, maxBytes: number): FoundAtOnce | null {
+  readAtOnce(
+    { identity }: Pick<Client, 'identity'>,
+    name: string,
+    from: { epoch: number; next: number } | null,
+    maxBytes: number,
+  ): FoundAtOnce | null {
+    if ((identity.rightsOn(name) & RIGHT.read) === 0) return null
     const topic = this.attached.visit(name)
     if (topic === null || (from !== null && from.epoch !== topic.state.epoch)) return null
     this.reclaimer.touched(topic)
@@ -256,7 +288,8 @@ export class Operations {
   }
 
   /** Begins an upload or goes on with it. `uploadBegun` is to be called behind the reply. */
-  upload(attachment: Attachment, request: UploadRequest): Reply<typeof UP.upload> {
+  async upload(attachment: Attachment, request: UploadRequest): Reply<typeof UP.upload> {
+    allowOn(attachment, 'write')
     return using(attachment.topic, () => this.context.uploads.begin(attachment, request))
   }
 
@@ -264,15 +297,17 @@ export class Operations {
     this.context.uploads.begun(attachment, uploadId)
   }
 
-  part(attachment: Attachment, frame: PartFrame): Reply<typeof UP.part> {
+  async part(attachment: Attachment, frame: PartFrame): Reply<typeof UP.part> {
+    allowOn(attachment, 'write')
     return using(attachment.topic, () => this.context.uploads.part(attachment, frame))
   }
 
-  abandon(attachment: Attachment, uploadId: string): Reply<typeof UP.abandon> {
+  async abandon(attachment: Attachment, uploadId: string): Reply<typeof UP.abandon> {
+    allowOn(attachment, 'write')
     return using(attachment.topic, () => this.context.uploads.abandon(attachment, uploadId))
   }
 
-  fetch(attachment: Attachment, request: FetchRequest): Promise<Fetched> {
+  async fetch(attachment: Attachment, request: FetchRequest): Promise<Fetched> {
     return using(this.readable(attachment), () => this.fetches.fetch(attachment, request))
   }
 
@@ -296,7 +331,8 @@ export class Operations {
     return using(this.readable(attachment), (topic) => contextEntries(this.context, topic, options))
   }
 
-  async describe(name: string): Reply<typeof UP.describe> {
+  async describe(client: Client, name: string): Reply<typeof UP.describe> {
+    allow(client, name, 'read')
     const isResident = this.context.registry.resident(checkTopicName(name)) !== undefined
     return this.withTopic(name, (topic) => {
       if (topic === null) throw missing(name, false)
@@ -304,8 +340,9 @@ export class Operations {
     })
   }
 
-  async list(prefix: string, options: { after?: string; limit?: number }): Reply<typeof UP.list> {
-    return list(this.context, checkPrefix(prefix), options)
+  /** Those that the client may read. */
+  async list(client: Client, prefix: string, options: { after?: string; limit?: number }): Reply<typeof UP.list> {
+    return list(this.context, client.identity.grants, checkPrefix(prefix), options)
   }
 
   /** Deletes the attachment's topic, if nothing has ever been stored in it and nobody else has it: it was created for nothing. */
@@ -316,7 +353,8 @@ export class Operations {
   }
 
   /** Deletes the topic; with an epoch, only that incarnation. */
-  async delete(name: string, epoch: number | null): Reply<typeof UP.delete> {
+  async delete(client: Client, name: string, epoch: number | null): Reply<typeof UP.delete> {
+    allow(client, name, 'manage')
     return this.withTopic(checkTopicName(name), async (topic) => {
       if (topic === null) {
         // Perhaps it is just being deleted.
@@ -329,14 +367,18 @@ export class Operations {
     })
   }
 
-  /** The topic, which is being read: that begins its time to live anew. Throws GONE. */
-  private readable({ topic }: Attachment): Topic {
+  /** The topic, which is being read: that begins its time to live anew. Throws ACCESS_DENIED or GONE. */
+  private readable(attachment: Attachment): Topic {
+    allowOn(attachment, 'read')
+    const { topic } = attachment
     this.reclaimer.touched(usable(topic))
     return topic
   }
 
   /** A new topic that shares the records of this one up to some point; see `fork.ts`. */
   async fork(client: Client, name: string, request: ForkRequest): Reply<typeof UP.fork> {
+    allow(client, name, 'read')
+    allow(client, request.as, 'write')
     return this.withTopic(checkTopicName(name), (topic) => {
       if (topic === null) throw missing(name, request.epoch !== undefined)
       return using(topic, () => fork(this.context, client, topic, request))
@@ -344,8 +386,19 @@ export class Operations {
   }
 
   /** Was a topic of that name deleted whose records forks still share? It says so for a moment longer. */
-  async isHidden(name: string): Promise<boolean> {
+  async isHidden(client: Client, name: string): Promise<boolean> {
+    allowAny(client, name)
     return this.context.shard.isHidden(checkTopicName(name))
+  }
+
+  /** Throws ACCESS_DENIED unless the client has the right: for what asks for several verbs, of which none is to be done then. */
+  require(client: Client, name: string, right: Right): void {
+    allow(client, name, right)
+  }
+
+  /** A token for somebody else, who may do some of what the client may; see `Authority.issue`. */
+  async issueToken({ identity }: Client, request: TokenRequest): Promise<IssuedToken> {
+    return this.authority.issue(identity, request)
   }
 
   /** Calls `use` with the topic of that name made resident, or with null. It must decide before it waits for anything. */

@@ -35,6 +35,8 @@ export interface ServeConfig {
   policies?: Record<string, PolicyConfig>
   webhookHosts?: string[]
   publicUrl?: string
+  accessFile?: string
+  insecureOpen?: boolean
 }
 
 type Reader<T> = (value: unknown, key: string) => T
@@ -78,6 +80,8 @@ const KEYS = {
   policies: (value: unknown, key: string): ServeConfig => ({ policies: policies(value, key) }),
   webhookHosts: (value: unknown, key: string): ServeConfig => ({ webhookHosts: texts(value, key) }),
   publicUrl: (value: unknown, key: string): ServeConfig => ({ publicUrl: nonEmpty(value, key) }),
+  accessFile: (value: unknown, key: string): ServeConfig => ({ accessFile: nonEmpty(value, key) }),
+  insecureOpen: (value: unknown, key: string): ServeConfig => ({ insecureOpen: flag(value, key) }),
 }
 
 /** Reads and checks the file. Throws BAD_REQUEST, with the key in its details if it is about one. */
@@ -163,6 +167,11 @@ function count(value: unknown, key: string): number {
 function nonEmpty(value: unknown, key: string): string {
   if (typeof value === 'string' && value !== '') return value
   throw wrong(key, 'must be text', value)
+}
+
+function flag(value: unknown, key: string): boolean {
+  if (typeof value === 'boolean') return value
+  throw wrong(key, 'must be true or false', value)
 }
 
 function texts(value: unknown, key: string): string[] {

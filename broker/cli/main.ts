@@ -11,12 +11,13 @@ import { parseDuration, parseLinger } from './duration.ts'
 import { describeFailure, EXIT } from './failure.ts'
 import { type ForkOptions, fork } from './fork.ts'
 import { type InspectOptions, inspect } from './inspect.ts'
+import { createKey, type GrantOption, type KeyOptions, listKeys, parseGrant, revokeKey } from './key.ts'
 import { type ListOptions, list } from './list.ts'
 import { write } from './output.ts'
 import { type PinOptions, pin } from './pin.ts'
 import { type PublishOptions, publish } from './publish.ts'
 import { publishFile } from './publish-file.ts'
-import { URL_VARIABLE } from './remote.ts'
+import { TOKEN_VARIABLE, URL_VARIABLE } from './remote.ts'
 import { type ResumeOptions, resume } from './resume.ts'
 import type { ServeOptions } from './serve.ts'
 import { type StopOptions, stop } from './stop.ts'
@@ -62,6 +63,7 @@ function program(): Command {
   addTop(command)
   addVerify(command)
   addBackup(command)
+  addKey(command)
   addCompletion(command)
   return command
 }
@@ -82,6 +84,7 @@ function addServe(program: Command): void {
     .option('--webhook-hosts <hosts>', 'where webhooks may go, with commas between (default: nowhere)', (text) =>
       text.split(','),
     )
+    .option('--insecure-open', 'without access configured, let whoever reaches the broker do everything')
     .option('--public-url <url>', 'where others reach this broker: what webhooks are told to call back')
     .option('--config <file>', 'JSON: host, port, data, durability, linger, policies; options come before it')
     .action(async (options: ServeFlags) => {
@@ -227,6 +230,28 @@ function addBackup(program: Command): void {
     })
 }
 
+function addKey(program: Command): void {
+  const key = program.command('key').description('API keys: who may use a broker, running or not, and for what')
+  const withData = (command: Command): Command =>
+    command.option('--data <directory>', `the data directory of the broker (default: ${DEFAULT_DATA_DIR})`)
+  withData(key.command('create <name>'))
+    .description('make a key and print it')
+    .option(
+      '--grant <prefix=rights>',
+      'read, write, stop, manage, all or none, on a prefix or *; as often as needed',
+      (text, before: GrantOption[] = []) => [...before, value(parseGrant)(text)],
+    )
+    .option('--json', 'as JSON')
+    .action(async (name: string, options: KeyOptions & { grant?: GrantOption[] }) => createKey(name, options))
+  withData(key.command('list'))
+    .description('list keys, by which no key can be known')
+    .option('--json', 'one key a line, as JSON')
+    .action(async (options: KeyOptions) => listKeys(options))
+  withData(key.command('revoke <id>'))
+    .description('revoke a key, and the tokens that it has issued')
+    .action(async (id: string, options: KeyOptions) => revokeKey(id, options))
+}
+
 interface ServeFlags extends Omit<ServeOptions, 'dataDir' | 'lingerMs'> {
   data?: string
   linger?: number | 'forever'
@@ -241,7 +266,9 @@ function serveOptions({ data, linger, ...rest }: ServeFlags): ServeOptions {
 }
 
 function remote(command: Command): Command {
-  return command.option('--url <url>', `the broker's address (default: ${URL_VARIABLE}, or the default of serve)`)
+  return command
+    .option('--url <url>', `the broker's address (default: ${URL_VARIABLE}, or the default of serve)`)
+    .option('--token-file <file>', `has an API key or token (default: what is in ${TOKEN_VARIABLE})`)
 }
 
 /** Has commander name the option when its value is refused. */

@@ -2,7 +2,8 @@
 
 import { resolve } from 'node:path'
 import { DEFAULT_PORT } from '../../protocol/index.ts'
-import { startBroker } from '../index.ts'
+import { isLoopback } from '../access/address.ts'
+import { type Broker, startBroker } from '../index.ts'
 import { DEFAULT_DATA_DIR, loadConfig, type ServeConfig } from './config.ts'
 import { EXIT } from './failure.ts'
 
@@ -26,6 +27,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const http = broker.url.replace(/^ws/, 'http').replace(/\/v1\/ws$/, '')
   console.log(`  HTTP at ${http}, described in ${http}/openapi.json`)
   console.log(`  data in ${dataDir}, durability ${merged.durability ?? 'fsync'}`)
+  console.log(`  ${accessLine(broker)}`)
   const url = broker.port === DEFAULT_PORT ? '' : ` --url ${broker.url}`
   console.log('  try, in two other terminals:')
   console.log(`    echo "hello, world" | npx litetopic publish first/topic${url}`)
@@ -33,6 +35,12 @@ export async function serve(options: ServeOptions): Promise<void> {
   const signal = await stopped
   console.error(`litetopic: ${signal}, closing; once more ends it at once`)
   await broker.close()
+}
+
+function accessLine({ hasAccess, host }: Broker): string {
+  if (hasAccess) return 'access by API keys and tokens'
+  const who = isLoopback(host) ? 'who reaches this machine’s loopback, and nobody else,' : `whoever reaches ${host}`
+  return `no access configured: ${who} may do everything; "litetopic key create" changes that`
 }
 
 /** Resolves at the first signal; a second one ends the process at once. Nothing acknowledged is lost by that. */

@@ -1,7 +1,10 @@
 /** What the routes have of the broker: a caller for each request, and what is true of all requests together. */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { LIMITS, LitetopicError } from '../../protocol/index.ts'
+import { asLitetopicError, LIMITS, LitetopicError } from '../../protocol/index.ts'
+import { addressOf } from '../access/address.ts'
+import type { Authority } from '../access/authority.ts'
+import { Identity, NOBODY } from '../access/identity.ts'
 import type { Clock } from '../clock.ts'
 import type { Core } from '../core.ts'
 import type { Counts } from '../observe/counts.ts'
@@ -27,12 +30,19 @@ export interface FaceOptions {
   readonly counts: Counts
   /** All that is measured, in the format of Prometheus. */
   readonly metrics: () => Promise<string>
+  readonly authority: Authority
   /** Where others reach it: a url with no slash at its end. */
   readonly publicUrl: () => string
 }
 
+/** What a look at the token of a request has found. */
+type Looked = Identity | Promise<Identity> | LitetopicError
+
 /** A request and its response, under way. */
 export interface Exchange extends Held, Placed {
+  /** Whose it is, once that is known. */
+  identity: Identity
+  looked: Looked | null
   caller: Caller | null
   /** What has become of its body, where that was taken before the routes saw the request. */
   taken: Buffer | LitetopicError | null
@@ -83,16 +93,59 @@ export class Face implements CallerOwner {
     const exchange = exchangeOf(request.raw)
     if (exchange !== null) return this.callerOf(exchange, raw, outlet)
     // It was over before it was looked at.
-    const caller = new Caller(this, new ResponseOutlet(raw))
+    const caller = new Caller(this, new ResponseOutlet(raw), NOBODY)
     caller.close()
     return caller
   }
 
   /** The same for an exchange that is at hand. */
   callerOf(exchange: Exchange, response: ServerResponse, outlet: Outlet = new ResponseOutlet(response)): Caller {
-    const caller = new Caller(this, outlet)
+    const caller = new Caller(this, outlet, exchange.identity)
     exchange.caller = caller
     return caller
+  }
+
+  /** Whose the request is: of its bearer. Throws, or rejects with, UNAUTHENTICATED or RATE_LIMITED. At once, if it can be. */
+  authenticate({ raw }: Request): void | Promise<void> {
+    const exchange = exchangeOf(raw)
+    if (exchange === null) return
+    const found = this.lookAt(raw, exchange)
+    if (found instanceof LitetopicError) throw found
+    const use = (identity: Identity): void => {
+      exchange.identity = identity
+    }
+    return found instanceof Promise ? found.then(use) : use(found)
+  }
+
+  /** The same for one that is not to wait: false where it must, or is refused, which is for the routes to say. */
+  isKnown(request: IncomingMessage, exchange: Exchange): boolean {
+    const found = this.lookAt(request, exchange)
+    if (!(found instanceof Identity)) return false
+    exchange.identity = found
+    return true
+  }
+
+  /** Once for each request: a wrong token counts once. */
+  private lookAt(request: IncomingMessage, exchange: Exchange): Looked {
+    exchange.looked ??= this.identify(request)
+    return exchange.looked
+  }
+
+  private identify(request: IncomingMessage): Looked {
+    const [, token] = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '') ?? []
+    try {
+      const found = this.options.authority.identify(token, addressOf(request))
+      // Nobody may wait for it.
+      if (found instanceof Promise) found.catch(() => undefined)
+      return found
+    } catch (error) {
+      return asLitetopicError(error)
+    }
+  }
+
+  /** As `authenticate` has found it. */
+  identityOf({ raw }: Request): Identity {
+    return exchangeOf(raw)?.identity ?? NOBODY
   }
 
   /** The body of a request, whole, up to the limit of its route. It counts until the response has ended. */
@@ -126,7 +179,7 @@ export class Face implements CallerOwner {
   /** A request has come. */
   begun(request: IncomingMessage, response: ServerResponse): Exchange {
     const { open, bodies } = this
-    const exchange: Exchange = { caller: null, taken: null, bodyBytes: 0, place: -1 }
+    const exchange: Exchange = { identity: NOBODY, looked: null, caller: null, taken: null, bodyBytes: 0, place: -1 }
     open.add(exchange)
     ;(request as Exchanging)[EXCHANGE] = exchange
     response.once('close', () => {

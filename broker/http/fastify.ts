@@ -14,6 +14,10 @@ export type Reply = FastifyReply
 export type Route = RouteOptions
 
 declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Why the route asks for no token. */
+    readonly openTo?: 'everybody' | 'whoever has the token of a wake'
+  }
   /** What openapi.ts tells of a route beside its schemas. */
   interface FastifySchema {
     readonly operationId?: string

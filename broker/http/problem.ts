@@ -130,7 +130,11 @@ export interface ProblemAnswer {
 export function problemAnswer(error: LitetopicError, requestId: string, status?: number): ProblemAnswer {
   const problem = problemOf(error, requestId, status)
   const seconds = retryAfter(error)
-  const headers = { 'content-type': PROBLEM_TYPE, ...(seconds !== null && { 'retry-after': String(seconds) }) }
+  const headers = {
+    'content-type': PROBLEM_TYPE,
+    ...(seconds !== null && { 'retry-after': String(seconds) }),
+    ...(problem.status === 401 && { 'www-authenticate': 'Bearer' }),
+  }
   return { status: problem.status, headers, body: Buffer.from(JSON.stringify(problem)) }
 }
 

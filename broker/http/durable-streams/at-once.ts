@@ -49,14 +49,14 @@ export class AtOnce {
     const { method, socket, url = '' } = request
     if (!url.startsWith(STREAM_PATH) || url.length > LIMITS.httpUrlBytes || this.face.stopping !== null) return false
     // Behind one that is not answered yet, it is not to overtake that.
-    if (answerOn(socket) !== response) return false
-    if (method === 'GET') return this.read(url, request, response)
+    if (answerOn(socket) !== response || !this.face.isKnown(request, exchange)) return false
+    if (method === 'GET') return this.read(url, request, response, exchange)
     return (
       method === 'POST' && this.append(url, new Asked(request, response, exchange, routes, this.face.options.counts))
     )
   }
 
-  private read(url: string, request: DirectRequest, response: ServerResponse): boolean {
+  private read(url: string, request: DirectRequest, response: ServerResponse, exchange: Exchange): boolean {
     const mark = url.indexOf('?')
     const name = url.slice(STREAM_PATH.length, mark < 0 ? url.length : mark)
     const query = ORDINARY_QUERY.exec(mark < 0 ? '' : url.slice(mark + 1))
@@ -64,7 +64,7 @@ export class AtOnce {
     const offset = query[1] ?? FROM_START
     try {
       const from = offset === FROM_START ? null : parseOffset(offset)
-      const found = this.face.operations.readAtOnce(name, from, LIMITS.httpAtOnceBytes)
+      const found = this.face.operations.readAtOnce(exchange, name, from, LIMITS.httpAtOnceBytes)
       if (found === null) return false
       const { epoch, lineage, contentType, rest } = found
       const { position, nextOffset, closed } = rest

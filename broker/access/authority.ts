@@ -1,0 +1,147 @@
+/**
+ * Who may come in: turns what a client shows into who it is. Without keys everybody may do everything; from the moment there is an
+ * access file, nobody without a token may do anything, also when its last key is revoked.
+ */
+
+import { timingSafeEqual } from 'node:crypto'
+import { isLitetopicError, LIMITS, LitetopicError } from '../../protocol/index.ts'
+import type { Clock } from '../clock.ts'
+import { type AccessFile, hashOf, keyIdOf, readAccessFile } from './access-file.ts'
+import { Attempts } from './attempts.ts'
+import { everybody, expired, Identity, unauthenticated } from './identity.ts'
+import { grantsOf, rightsOf } from './rights.ts'
+import { claimsOf, isToken, signToken, type TokenRequest, verifyToken } from './tokens.ts'
+
+interface Key {
+  readonly sha256: string
+  readonly identity: Identity
+}
+
+export interface IssuedToken {
+  readonly token: string
+  readonly principal: string
+  /** Milliseconds since 1970. */
+  readonly expiresAtMs: number
+}
+
+export class Authority {
+  private readonly clock: Clock
+  private readonly path: string | null
+  private readonly attempts: Attempts
+  /** Null while access is not configured. */
+  private open: Identity | null = everybody()
+  private keys = new Map<string, Key>()
+  private secret: Buffer | null = null
+
+  private constructor(path: string | null, clock: Clock) {
+    this.path = path
+    this.clock = clock
+    this.attempts = new Attempts(clock)
+  }
+
+  /** `path`: of the access file, which need not be there; null for none. Rejects with BAD_REQUEST. */
+  static async open(path: string | null, clock: Clock): Promise<Authority> {
+    const authority = new Authority(path, clock)
+    await authority.reload()
+    return authority
+  }
+
+  /** Is anybody kept out? */
+  get isConfigured(): boolean {
+    return this.open === null
+  }
+
+  /** Reads the file again. What was revoked is over at once. Rejects with BAD_REQUEST, and leaves everything as it was. */
+  async reload(): Promise<void> {
+    const file = this.path === null ? null : await readAccessFile(this.path)
+    // One that was removed while the broker runs opens nothing.
+    if (file !== null) this.use(file)
+  }
+
+  /**
+   * Who shows this token. Throws, or rejects with, UNAUTHENTICATED, or RATE_LIMITED after too many wrong ones from that address.
+   * At once, unless somebody else must be asked.
+   */
+  identify(token: string | undefined, address: string): Identity {
+    if (this.open !== null) return this.open
+    this.attempts.check(address)
+    try {
+      return this.resolve(token)
+    } catch (error) {
+      const { reason } = isLitetopicError(error) ? error.details : {}
+      if (reason === 'wrong' || reason === 'revoked') this.attempts.failed(address)
+      throw error
+    }
+  }
+
+  /**
+   * A token for who may do some of what the issuer may. Throws BAD_REQUEST where access is not configured, ACCESS_DENIED for
+   * who has no API key or not these rights itself, BAD_REQUEST or BAD_NAME for what cannot be granted.
+   */
+  issue(issuer: Identity, request: TokenRequest): IssuedToken {
+    if (this.secret === null) {
+      throw new LitetopicError('BAD_REQUEST', 'access is not configured: make a key first, with "litetopic key create"')
+    }
+    const { principal, keyId } = issuer
+    if (!issuer.issues || principal === undefined || keyId === null) {
+      throw new LitetopicError('ACCESS_DENIED', 'tokens are issued for API keys only: use one')
+    }
+    const claims = claimsOf(request, { principal, keyId }, this.clock.wallMs())
+    for (const [prefix, list] of Object.entries(claims.grants)) {
+      if (issuer.grants.coversAll(prefix, rightsOf(list, 'can'))) continue
+      const message = `${principal} has not all of ${list.join(', ')} on ${JSON.stringify(prefix)}, and cannot grant it`
+      throw new LitetopicError('ACCESS_DENIED', message, { topic: prefix })
+    }
+    return { token: signToken(claims, this.secret), principal: claims.principal, expiresAtMs: claims.expiresMs }
+  }
+
+  private resolve(token: string | undefined): Identity {
+    if (token === undefined || token === '') {
+      throw unauthenticated('missing', 'this broker asks for a token: give an API key, or a token that was issued')
+    }
+    if (Buffer.byteLength(token) > LIMITS.accessTokenBytes) throw wrongToken()
+    const keyId = keyIdOf(token)
+    if (keyId !== null) return this.ofKey(token, keyId)
+    if (isToken(token) && this.secret !== null) return this.ofToken(token, this.secret)
+    throw wrongToken()
+  }
+
+  private ofKey(token: string, id: string): Identity {
+    const key = this.keys.get(id)
+    const isRight = key !== undefined && timingSafeEqual(Buffer.from(key.sha256, 'hex'), hashOf(token))
+    if (isRight) return key.identity
+    throw wrongToken()
+  }
+
+  private ofToken(token: string, secret: Buffer): Identity {
+    const { principal, grants, expiresMs, keyId } = verifyToken(token, secret)
+    const issuer = keyId === null ? null : (this.keys.get(keyId)?.identity ?? null)
+    if (keyId !== null && issuer === null) throw unauthenticated('revoked', 'the key that issued the token was revoked')
+    if (expiresMs <= this.clock.wallMs()) throw expired()
+    const facts = { principal, grants: grantsOf(grants, 'grants'), keyId, issues: false, expiresMs }
+    return new Identity(facts, { clock: this.clock, issuer })
+  }
+
+  private use({ tokenSecret, keys }: AccessFile): void {
+    const before = this.keys
+    this.secret = Buffer.from(tokenSecret, 'base64url')
+    this.keys = new Map()
+    for (const { id, name, sha256, grants } of keys) {
+      const facts = { principal: name, grants: grantsOf(grants, 'grants'), keyId: id, issues: true }
+      const known = before.get(id)
+      const isSame =
+        known?.sha256 === sha256 && known.identity.principal === name && known.identity.grants.equals(facts.grants)
+      const identity = isSame ? known.identity : new Identity({ ...facts, expiresMs: Number.POSITIVE_INFINITY })
+      this.keys.set(id, { sha256, identity })
+    }
+    const revoked = unauthenticated('revoked', 'the API key was revoked or changed')
+    for (const [id, { identity }] of before) if (this.keys.get(id)?.identity !== identity) identity.end(revoked)
+    const { open } = this
+    this.open = null
+    open?.end(unauthenticated('missing', 'access was configured: come back with a token'))
+  }
+}
+
+function wrongToken(): LitetopicError {
+  return unauthenticated('wrong', 'the token is none of this broker: check that it is whole, and was not revoked')
+}
