@@ -15,6 +15,7 @@ import { type Durability, MemoryDisk, openLevelStore, openMemoryStore, type Stor
 import { ACCESS_FILE } from './access/access-file.ts'
 import { isLoopback } from './access/address.ts'
 import { Authority } from './access/authority.ts'
+import type { JwtOptions } from './access/jwt.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { Control } from './control.ts'
 import { Core, type CoreStats } from './core.ts'
@@ -78,6 +79,8 @@ export interface BrokerOptions {
    * and it listens on loopback only. Default: `access.json` in the data directory; without one, no file.
    */
   readonly accessFile?: string
+  /** Who else signs tokens that are taken. With any, access is configured. */
+  readonly jwt?: readonly JwtOptions[]
   /** Listens wherever it is told to, though whoever reaches it may do everything. Default false. */
   readonly insecureOpen?: boolean
   readonly clock?: Clock
@@ -195,10 +198,10 @@ async function startOn(
   const { frameBytes } = limits
   const unsent = new Unsent()
   const hub = new Hub({ core, clock, version, frameBytes, unsent, counts, authority })
-  const listening = { host, port: given.port, frameBytes, core: () => core, clock, unsent, counts, publicUrl, authority }
+  const listening = { host, port: given.port, frameBytes, core: () => core, clock, unsent, counts, publicUrl }
   const http =
     options.transport === undefined
-      ? new HttpServer({ ...listening, maxMessageBytes, version, metrics: () => metrics.text() })
+      ? new HttpServer({ ...listening, authority, maxMessageBytes, version, metrics: () => metrics.text() })
       : null
   /** Known before the core begins to do anything. */
   const port = await hub.open(options.transport ?? (http as HttpServer))
@@ -227,7 +230,7 @@ async function startOn(
 async function openAuthority(options: BrokerOptions): Promise<Authority> {
   const { accessFile, dataDir, store, transport, host = DEFAULT_HOST, insecureOpen } = options
   const inData = store === undefined && dataDir !== null ? join(dataDir ?? DEFAULT_DATA_DIR, ACCESS_FILE) : null
-  const authority = await Authority.open(accessFile ?? inData, options.clock ?? systemClock)
+  const authority = await Authority.open(accessFile ?? inData, options.clock ?? systemClock, options.jwt)
   if (authority.isConfigured || insecureOpen === true || transport !== undefined || isLoopback(host)) return authority
   throw new LitetopicError(
     'BAD_REQUEST',

@@ -43,7 +43,8 @@ export async function readAccessFile(path: string): Promise<AccessFile | null> {
   } catch (error) {
     if (isLitetopicError(error)) throw error
     const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT') return null
+    // What else is wrong with the directory is said by who opens it.
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null
     throw wrong(path, `it cannot be read (${code}): let the user that runs the broker read it`, error)
   }
 }

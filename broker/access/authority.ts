@@ -9,6 +9,7 @@ import type { Clock } from '../clock.ts'
 import { type AccessFile, hashOf, keyIdOf, readAccessFile } from './access-file.ts'
 import { Attempts } from './attempts.ts'
 import { everybody, expired, Identity, unauthenticated } from './identity.ts'
+import { isJwt, issuerOf, JwtIssuer, type JwtOptions } from './jwt.ts'
 import { grantsOf, rightsOf } from './rights.ts'
 import { claimsOf, isToken, signToken, type TokenRequest, verifyToken } from './tokens.ts'
 
@@ -32,16 +33,25 @@ export class Authority {
   private open: Identity | null = everybody()
   private keys = new Map<string, Key>()
   private secret: Buffer | null = null
+  /** By what they call themselves. */
+  private readonly issuers: ReadonlyMap<string, JwtIssuer>
 
-  private constructor(path: string | null, clock: Clock) {
+  private constructor(path: string | null, issuers: readonly JwtIssuer[], clock: Clock) {
     this.path = path
+    this.issuers = new Map(issuers.map((one) => [one.issuer, one]))
+    if (issuers.length > 0) this.open = null
     this.clock = clock
     this.attempts = new Attempts(clock)
   }
 
-  /** `path`: of the access file, which need not be there; null for none. Rejects with BAD_REQUEST. */
-  static async open(path: string | null, clock: Clock): Promise<Authority> {
-    const authority = new Authority(path, clock)
+  /** `path`: of the access file, which need not be there; null for none. `jwt`: whose tokens are taken, too. Rejects with BAD_REQUEST. */
+  static async open(path: string | null, clock: Clock, jwt: readonly JwtOptions[] = []): Promise<Authority> {
+    const issuers = await Promise.all(jwt.map((options) => JwtIssuer.open(options, clock)))
+    const names = new Set(jwt.flatMap(({ name, issuer }) => [`name ${name}`, `issuer ${issuer}`]))
+    if (names.size < jwt.length * 2) {
+      throw new LitetopicError('BAD_REQUEST', 'jwt has two entries of one name or issuer: give each its own')
+    }
+    const authority = new Authority(path, issuers, clock)
     await authority.reload()
     return authority
   }
@@ -59,18 +69,22 @@ export class Authority {
   }
 
   /**
-   * Who shows this token. Throws, or rejects with, UNAUTHENTICATED, or RATE_LIMITED after too many wrong ones from that address.
-   * At once, unless somebody else must be asked.
+   * Who shows this token. Throws, or rejects with, UNAUTHENTICATED, RATE_LIMITED after too many wrong ones from that address, or
+   * ACCESS_UNAVAILABLE. At once, unless it is a JWT.
    */
-  identify(token: string | undefined, address: string): Identity {
+  identify(token: string | undefined, address: string): Identity | Promise<Identity> {
     if (this.open !== null) return this.open
     this.attempts.check(address)
-    try {
-      return this.resolve(token)
-    } catch (error) {
+    const failed = (error: unknown): never => {
       const { reason } = isLitetopicError(error) ? error.details : {}
       if (reason === 'wrong' || reason === 'revoked') this.attempts.failed(address)
       throw error
+    }
+    try {
+      const found = this.resolve(token)
+      return found instanceof Promise ? found.catch(failed) : found
+    } catch (error) {
+      return failed(error)
     }
   }
 
@@ -95,7 +109,7 @@ export class Authority {
     return { token: signToken(claims, this.secret), principal: claims.principal, expiresAtMs: claims.expiresMs }
   }
 
-  private resolve(token: string | undefined): Identity {
+  private resolve(token: string | undefined): Identity | Promise<Identity> {
     if (token === undefined || token === '') {
       throw unauthenticated('missing', 'this broker asks for a token: give an API key, or a token that was issued')
     }
@@ -103,6 +117,8 @@ export class Authority {
     const keyId = keyIdOf(token)
     if (keyId !== null) return this.ofKey(token, keyId)
     if (isToken(token) && this.secret !== null) return this.ofToken(token, this.secret)
+    const issuer = this.issuers.size > 0 && isJwt(token) ? this.issuers.get(issuerOf(token) ?? '') : undefined
+    if (issuer !== undefined) return issuer.identify(token)
     throw wrongToken()
   }
 

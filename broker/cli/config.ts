@@ -5,7 +5,7 @@
 
 import { readFile } from 'node:fs/promises'
 import { checkPrefix, isLitetopicError, LitetopicError } from '../../protocol/index.ts'
-import type { LimitOptions, PrefixLimits } from '../index.ts'
+import type { JwtOptions, LimitOptions, PrefixLimits } from '../index.ts'
 import { parseDuration, parseLinger } from './duration.ts'
 
 /** Where the data goes when nothing else is said. */
@@ -37,6 +37,7 @@ export interface ServeConfig {
   publicUrl?: string
   accessFile?: string
   insecureOpen?: boolean
+  jwt?: JwtOptions[]
 }
 
 type Reader<T> = (value: unknown, key: string) => T
@@ -67,6 +68,15 @@ const POLICY_KEYS = {
   limits: (value: unknown, key: string): PolicyConfig => ({ limits: readKeys(value, key, PREFIX_LIMITS) }),
 }
 
+const JWT_TEXTS = ['name', 'issuer', 'audience', 'algorithm', 'secretFile', 'publicKeyFile', 'jwksFile', 'jwksUrl']
+/** What they mean is checked where they are used. */
+const JWT_KEYS = {
+  ...Object.fromEntries(
+    JWT_TEXTS.map((name) => [name, (value: unknown, key: string): object => ({ [name]: nonEmpty(value, key) })]),
+  ),
+  grants: (value: unknown, key: string): object => ({ grants: plainObject(value, key) }),
+}
+
 const KEYS = {
   host: (value: unknown, key: string): ServeConfig => ({ host: nonEmpty(value, key) }),
   port: (value: unknown, key: string): ServeConfig => ({ port: port(value, key) }),
@@ -81,6 +91,9 @@ const KEYS = {
   webhookHosts: (value: unknown, key: string): ServeConfig => ({ webhookHosts: texts(value, key) }),
   publicUrl: (value: unknown, key: string): ServeConfig => ({ publicUrl: nonEmpty(value, key) }),
   accessFile: (value: unknown, key: string): ServeConfig => ({ accessFile: nonEmpty(value, key) }),
+  jwt: (value: unknown, key: string): ServeConfig => ({
+    jwt: list(value, key).map((one, i) => readKeys(one, `${key}.${i}`, JWT_KEYS) as JwtOptions),
+  }),
   insecureOpen: (value: unknown, key: string): ServeConfig => ({ insecureOpen: flag(value, key) }),
 }
 
@@ -175,8 +188,12 @@ function flag(value: unknown, key: string): boolean {
 }
 
 function texts(value: unknown, key: string): string[] {
-  if (Array.isArray(value)) return value.map((one, i) => nonEmpty(one, `${key}.${i}`))
-  throw wrong(key, 'must be a list of texts', value)
+  return list(value, key, 'must be a list of texts').map((one, i) => nonEmpty(one, `${key}.${i}`))
+}
+
+function list(value: unknown, key: string, rule = 'must be a list'): unknown[] {
+  if (Array.isArray(value)) return value
+  throw wrong(key, rule, value)
 }
 
 function plainObject(value: unknown, key: string): Record<string, unknown> {

@@ -4,6 +4,7 @@
 import { createRequire } from 'node:module'
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { DEFAULT_HOST, DEFAULT_PORT, isLitetopicError, LitetopicError } from '../../protocol/index.ts'
+import { parseRights } from '../access/rights.ts'
 import { type CommandWords, completion, SHELLS, type Shell } from './completion.ts'
 import { DEFAULT_DATA_DIR, durability, port } from './config.ts'
 import { type DeleteOptions, deleteTopic } from './delete.ts'
@@ -22,6 +23,7 @@ import { type ResumeOptions, resume } from './resume.ts'
 import type { ServeOptions } from './serve.ts'
 import { type StopOptions, stop } from './stop.ts'
 import { type TailOptions, tail } from './tail.ts'
+import { type TokenOptions, token } from './token.ts'
 import type { TopOptions } from './top.ts'
 import type { VerifyFlags } from './verify.ts'
 
@@ -64,6 +66,7 @@ function program(): Command {
   addVerify(command)
   addBackup(command)
   addKey(command)
+  addToken(command)
   addCompletion(command)
   return command
 }
@@ -250,6 +253,18 @@ function addKey(program: Command): void {
   withData(key.command('revoke <id>'))
     .description('revoke a key, and the tokens that it has issued')
     .action(async (id: string, options: KeyOptions) => revokeKey(id, options))
+}
+
+function addToken(program: Command): void {
+  remote(program.command('token'))
+    .description('print a token for a browser: some rights on a topic or prefix, for a while')
+    .requiredOption('--topic <topic>', 'the topic, or prefix, that it is for')
+    .requiredOption('--can <rights>', 'read, write, stop, manage, with commas between', value(parseRights, '--can'))
+    .option('--for <duration>', 'how long it is good for, at most 30d (default: 1h)', value(parseDuration))
+    .option('--as <name>', 'who has it, which its records carry (default: token)')
+    .option('--data <directory>', `the data directory that signs it, without --url (default: ${DEFAULT_DATA_DIR})`)
+    .option('--json', 'as JSON')
+    .action(async (options: TokenOptions) => token(options))
 }
 
 interface ServeFlags extends Omit<ServeOptions, 'dataDir' | 'lingerMs'> {

@@ -15,6 +15,7 @@ export const COMMON: readonly ErrorCode[] = [
   'BAD_REQUEST',
   'UNAUTHENTICATED',
   'ACCESS_DENIED',
+  'ACCESS_UNAVAILABLE',
   'LIMIT_EXCEEDED',
   'RATE_LIMITED',
   'SHUTTING_DOWN',

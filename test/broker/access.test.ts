@@ -105,6 +105,7 @@ const VERBS: Readonly<Record<string, string>> = {
   detach: 'nothing',
   undo: 'nothing: it has created it itself',
   uploadBegun: 'nothing: its upload was let in',
+  gave: 'nothing: it counts what a verb has given',
   // Not verbs.
   constructor: '',
   attachments: '',

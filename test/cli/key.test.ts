@@ -40,11 +40,21 @@ test('a key is made before the first start, is asked for by the broker, and is o
     0o600,
     false,
   ])
+  const issued = await run(['token', '--data', data, '--topic', 'other', '--can', 'read', '--for', '1h', '--as', 'ada'])
+  expect([issued.code, issued.stderr]).toEqual([
+    0,
+    expect.stringMatching(/^litetopic: a token for ada to read other, until /),
+  ])
   const broker = litetopic(['serve', '--port', '0', '--host', '0.0.0.0', '--data', data])
   const [, port] = await broker.printed(/^litetopic listening on ws:\/\/0\.0\.0\.0:(\d+)/)
   expect(await broker.printed(/access by API keys/)).toBeTruthy()
   const env = { LITETOPIC_URL: `ws://127.0.0.1:${port}`, LITETOPIC_TOKEN: key }
-  const [without, withKey] = await Promise.all([run(['list'], { ...env, LITETOPIC_TOKEN: '' }), run(['list'], env)])
+  const [without, withKey, byToken] = await Promise.all([
+    run(['list'], { ...env, LITETOPIC_TOKEN: '' }),
+    run(['list'], env),
+    run(['list', 'other', '--json'], { ...env, LITETOPIC_TOKEN: issued.stdout.trim() }),
+  ])
+  expect([byToken.code, byToken.stdout, byToken.stderr]).toEqual([0, '', ''])
   expect([without.code, withKey.code]).toEqual([2, 0])
   expect(without.stderr).toMatch(/^litetopic: .*LITETOPIC_TOKEN.*\[UNAUTHENTICATED\]\n$/)
   const [stored] = (await readAccessFile(file))?.keys ?? []
@@ -68,9 +78,18 @@ test('what is wrong is said in one line, with the way to mend it, and exit code 
     run(['key', 'create', 'b', '--data', other]),
     run(['key', 'create', 'b c', '--data', other, '--grant', '*=all']),
     run(['key', 'revoke', 'x', '--data', other]),
+    run(['token', '--topic', 'x', '--can', 'read', '--data', other]),
     run(['list', '--token-file', join(data, 'none')]),
   ])
-  const told = [/chmod 600/, /--insecure-open/, /--grant/, /1–64 characters/, /key list/, /token file .* \(ENOENT\)/]
+  const told = [
+    /chmod 600/,
+    /--insecure-open/,
+    /--grant/,
+    /1–64 characters/,
+    /key list/,
+    /no access is configured/,
+    /token file .* \(ENOENT\)/,
+  ]
   for (const [i, { code, stderr }] of failures.entries()) {
     expect([i, code, stderr]).toEqual([i, 2, expect.stringMatching(told[i] as RegExp)])
     expect(stderr).toMatch(/^litetopic: [^\n]+\n$/)

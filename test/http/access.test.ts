@@ -145,17 +145,18 @@ describe('each operation', () => {
     expect(Object.keys(NEEDS).filter((key) => !operations.includes(key))).toEqual([])
   })
 
-  it('is refused without a token, without rights, and without each right that it needs, before it does anything', async () => {
-    const all = principals()
-    for (const [key, needs] of Object.entries(NEEDS)) {
-      if (needs === 'public' || needs === 'wake') continue
-      const { http, access } = await start(all)
+  const asked = Object.entries(NEEDS).filter(
+    (entry): entry is [string, readonly Right[] | 'any' | 'token'] => entry[1] !== 'public' && entry[1] !== 'wake',
+  )
+  it.each(asked)(
+    '%s is refused before it does anything, without a token, without rights, without %s',
+    async (key, needs) => {
+      const { http, access } = await start(principals())
       const trial = new Trial(http, access, key, needs)
       await DRIVES[key]?.(trial.call, http)
       trial.check(key)
-      await http.test.broker.close()
-    }
-  })
+    },
+  )
 
   it('that is public needs no token, and a report of a wake takes none but its own', async () => {
     const { http, access } = await start()
