@@ -16,7 +16,6 @@ import {
   type UP,
 } from '../protocol/index.ts'
 import type { ProducerState, TopicExtra, TopicPolicy } from '../storage/index.ts'
-import { allow } from './access/gate.ts'
 import { RIGHT } from './access/rights.ts'
 import { admitAttachment, admitFirst, admitTopic, enter, forgetTurns, leave } from './admission.ts'
 import type { Client } from './client.ts'
@@ -160,7 +159,7 @@ export class Attachments {
     const { registry, shard, clock, scopes, policies, counts } = this.context
     const { create, observe, epoch, keep, first } = options
     if (create === false || observe === true || epoch !== undefined) throw missing(name, epoch !== undefined)
-    allow(client, name, 'write')
+    this.context.gate.allow(client, name, 'write')
     const bounds = scopes.of(client, name)
     admitAttachment(bounds)
     admitTopic(bounds)
@@ -194,6 +193,7 @@ export class Attachments {
     const request = options.brief === true ? requestFacts(options, producerId) : null
     const attachment = new Attachment(client, handle, topic, { producerId, request, observe, fence, scopes })
     enter(scopes, 'attachments')
+    context.gate.note('attach', client, { topic: topic.name })
     topic.add(attachment, context.clock.monotonicMs())
     this.count++
     const slot = producerId === null || request !== null ? -1 : findSlot(topic.state, producerId)

@@ -38,6 +38,8 @@ export interface SharedBatches {
 export interface Client {
   /** Who it is, and what it may do. Its principal is written into what it appends. */
   readonly identity: Identity
+  /** Where it comes from, for the audit log. */
+  readonly address: string
   /** True while the transport holds more than it should: subscriptions then read from storage later. */
   readonly clogged: boolean
   /** An operation of this client waits, with so many bytes; beyond a bound nothing more is read from it. */

@@ -5,7 +5,9 @@
 
 import { asLitetopicError, LIMITS, type LitetopicError } from '../protocol/index.ts'
 import { Shard, type Store, type StorePart } from '../storage/index.ts'
+import type { Audit } from './access/audit.ts'
 import type { Authority } from './access/authority.ts'
+import { Gate } from './access/gate.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import type { Context } from './context.ts'
@@ -28,6 +30,7 @@ import { Wakers, type WakersOptions } from './wakes/wakers.ts'
 export interface CoreOptions {
   readonly clock: Clock
   readonly authority: Authority
+  readonly audit: Audit | null
   readonly policies: PolicyTable
   readonly limits: LimitTable
   /** What is done is counted here. */
@@ -123,6 +126,7 @@ export class Core {
       shard,
       clock,
       steadyWallMs: () => clock.monotonicMs() + aheadMs,
+      gate: new Gate(options.audit),
       registry,
       uploads: new Uploads({ shard, registry, clock, maxMessageBytes, report }),
       crowds: new Crowds((position) => shard.slabAt(position), report),

@@ -61,6 +61,10 @@ export const LIMITS = {
   accessFailures: 20,
   accessFailuresMs: 60_000,
   accessAddresses: 10_000,
+  /** The audit log: of one file, files that were set aside and are kept, and what waits to be written. */
+  auditBytes: 16 * MiB,
+  auditFiles: 8,
+  auditWaitingBytes: 4 * MiB,
   /** Handles per connection: attachments of one client. */
   handlesPerConnection: 1_048_576,
   /** Subscriptions per connection. */

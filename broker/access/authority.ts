@@ -5,13 +5,15 @@
 
 import { timingSafeEqual } from 'node:crypto'
 import { isLitetopicError, LIMITS, LitetopicError } from '../../protocol/index.ts'
+import type { Client } from '../client.ts'
 import type { Clock } from '../clock.ts'
 import { type AccessFile, hashOf, keyIdOf, readAccessFile } from './access-file.ts'
 import { Attempts } from './attempts.ts'
+import type { Audit } from './audit.ts'
 import { everybody, expired, Identity, unauthenticated } from './identity.ts'
 import { isJwt, issuerOf, JwtIssuer, type JwtOptions } from './jwt.ts'
 import { grantsOf, rightsOf } from './rights.ts'
-import { claimsOf, isToken, signToken, type TokenRequest, verifyToken } from './tokens.ts'
+import { claimsOf, isToken, signToken, type TokenRequest, tokenFacts, verifyToken } from './tokens.ts'
 
 interface Key {
   readonly sha256: string
@@ -29,29 +31,37 @@ export class Authority {
   private readonly clock: Clock
   private readonly path: string | null
   private readonly attempts: Attempts
+  private readonly audit: Audit | null
   /** Null while access is not configured. */
   private open: Identity | null = everybody()
   private keys = new Map<string, Key>()
   private secret: Buffer | null = null
+  private hasStarted = false
   /** By what they call themselves. */
   private readonly issuers: ReadonlyMap<string, JwtIssuer>
 
-  private constructor(path: string | null, issuers: readonly JwtIssuer[], clock: Clock) {
+  private constructor(path: string | null, issuers: readonly JwtIssuer[], clock: Clock, audit: Audit | null) {
     this.path = path
     this.issuers = new Map(issuers.map((one) => [one.issuer, one]))
     if (issuers.length > 0) this.open = null
     this.clock = clock
     this.attempts = new Attempts(clock)
+    this.audit = audit
   }
 
   /** `path`: of the access file, which need not be there; null for none. `jwt`: whose tokens are taken, too. Rejects with BAD_REQUEST. */
-  static async open(path: string | null, clock: Clock, jwt: readonly JwtOptions[] = []): Promise<Authority> {
+  static async open(
+    path: string | null,
+    clock: Clock,
+    jwt: readonly JwtOptions[] = [],
+    audit: Audit | null = null,
+  ): Promise<Authority> {
     const issuers = await Promise.all(jwt.map((options) => JwtIssuer.open(options, clock)))
     const names = new Set(jwt.flatMap(({ name, issuer }) => [`name ${name}`, `issuer ${issuer}`]))
     if (names.size < jwt.length * 2) {
       throw new LitetopicError('BAD_REQUEST', 'jwt has two entries of one name or issuer: give each its own')
     }
-    const authority = new Authority(path, issuers, clock)
+    const authority = new Authority(path, issuers, clock, audit)
     await authority.reload()
     return authority
   }
@@ -66,6 +76,7 @@ export class Authority {
     const file = this.path === null ? null : await readAccessFile(this.path)
     // One that was removed while the broker runs opens nothing.
     if (file !== null) this.use(file)
+    this.hasStarted = true
   }
 
   /**
@@ -77,6 +88,7 @@ export class Authority {
     this.attempts.check(address)
     const failed = (error: unknown): never => {
       const { reason } = isLitetopicError(error) ? error.details : {}
+      this.audit?.note('refuse', { address, reason: reason ?? null })
       if (reason === 'wrong' || reason === 'revoked') this.attempts.failed(address)
       throw error
     }
@@ -92,7 +104,8 @@ export class Authority {
    * A token for who may do some of what the issuer may. Throws BAD_REQUEST where access is not configured, ACCESS_DENIED for
    * who has no API key or not these rights itself, BAD_REQUEST or BAD_NAME for what cannot be granted.
    */
-  issue(issuer: Identity, request: TokenRequest): IssuedToken {
+  issue(client: Client, request: TokenRequest): IssuedToken {
+    const issuer = client.identity
     if (this.secret === null) {
       throw new LitetopicError('BAD_REQUEST', 'access is not configured: make a key first, with "litetopic key create"')
     }
@@ -106,6 +119,7 @@ export class Authority {
       const message = `${principal} has not all of ${list.join(', ')} on ${JSON.stringify(prefix)}, and cannot grant it`
       throw new LitetopicError('ACCESS_DENIED', message, { topic: prefix })
     }
+    this.audit?.note('token', { principal, address: client.address, ...tokenFacts(claims) })
     return { token: signToken(claims, this.secret), principal: claims.principal, expiresAtMs: claims.expiresMs }
   }
 
@@ -140,6 +154,7 @@ export class Authority {
 
   private use({ tokenSecret, keys }: AccessFile): void {
     const before = this.keys
+    const isFirst = !this.hasStarted
     this.secret = Buffer.from(tokenSecret, 'base64url')
     this.keys = new Map()
     for (const { id, name, sha256, grants } of keys) {
@@ -151,7 +166,14 @@ export class Authority {
       this.keys.set(id, { sha256, identity })
     }
     const revoked = unauthenticated('revoked', 'the API key was revoked or changed')
-    for (const [id, { identity }] of before) if (this.keys.get(id)?.identity !== identity) identity.end(revoked)
+    for (const [id, { identity }] of before) {
+      if (this.keys.get(id)?.identity === identity) continue
+      this.audit?.note('revoke', { principal: identity.principal, keyId: id })
+      identity.end(revoked)
+    }
+    // What was there at the start was told of when it was made.
+    const added = isFirst ? [] : keys.filter(({ id }) => this.keys.get(id)?.identity !== before.get(id)?.identity)
+    for (const { id, name, grants } of added) this.audit?.note('grant', { principal: name, keyId: id, grants })
     const { open } = this
     this.open = null
     open?.end(unauthenticated('missing', 'access was configured: come back with a token'))

@@ -60,6 +60,11 @@ export function claimsOf(
   }
 }
 
+/** What the audit log says of a token, which is not the token. */
+export function tokenFacts({ id, principal, grants, expiresMs, keyId }: Claims): object {
+  return { keyId, token: id, to: principal, grants, expiresAt: new Date(expiresMs).toISOString() }
+}
+
 export function signToken(claims: Claims, secret: Buffer): string {
   const payload = Buffer.from(JSON.stringify(claims)).toString('base64url')
   return `ltt_${payload}.${macOf(payload, secret).toString('base64url')}`

@@ -38,6 +38,9 @@ export interface ServeConfig {
   accessFile?: string
   insecureOpen?: boolean
   jwt?: JwtOptions[]
+  allowOrigins?: string[]
+  tlsCert?: string
+  tlsKey?: string
 }
 
 type Reader<T> = (value: unknown, key: string) => T
@@ -94,6 +97,9 @@ const KEYS = {
   jwt: (value: unknown, key: string): ServeConfig => ({
     jwt: list(value, key).map((one, i) => readKeys(one, `${key}.${i}`, JWT_KEYS) as JwtOptions),
   }),
+  allowOrigins: (value: unknown, key: string): ServeConfig => ({ allowOrigins: texts(value, key) }),
+  tlsCert: (value: unknown, key: string): ServeConfig => ({ tlsCert: nonEmpty(value, key) }),
+  tlsKey: (value: unknown, key: string): ServeConfig => ({ tlsKey: nonEmpty(value, key) }),
   insecureOpen: (value: unknown, key: string): ServeConfig => ({ insecureOpen: flag(value, key) }),
 }
 

@@ -87,6 +87,16 @@ function addServe(program: Command): void {
     .option('--webhook-hosts <hosts>', 'where webhooks may go, with commas between (default: nowhere)', (text) =>
       text.split(','),
     )
+    .option(
+      '--tls-cert <file>',
+      'speak TLS with this certificate and those behind it in the file, PEM; SIGHUP reads it again',
+    )
+    .option('--tls-key <file>', 'its private key, PEM')
+    .option(
+      '--allow-origin <origin>',
+      'web pages that may use the broker, such as https://app.example.com, or *; as often as needed',
+      (text, before: string[] = []) => [...before, text],
+    )
     .option('--insecure-open', 'without access configured, let whoever reaches the broker do everything')
     .option('--public-url <url>', 'where others reach this broker: what webhooks are told to call back')
     .option('--config <file>', 'JSON: host, port, data, durability, linger, policies; options come before it')
@@ -268,13 +278,15 @@ function addToken(program: Command): void {
 }
 
 interface ServeFlags extends Omit<ServeOptions, 'dataDir' | 'lingerMs'> {
+  allowOrigin?: string[]
   data?: string
   linger?: number | 'forever'
 }
 
-function serveOptions({ data, linger, ...rest }: ServeFlags): ServeOptions {
+function serveOptions({ data, linger, allowOrigin, ...rest }: ServeFlags): ServeOptions {
   return {
     ...rest,
+    ...(allowOrigin === undefined ? {} : { allowOrigins: allowOrigin }),
     ...(data === undefined ? {} : { dataDir: data }),
     ...(linger === undefined ? {} : { lingerMs: linger }),
   }

@@ -1,7 +1,7 @@
 /** `litetopic serve`: runs a broker until it is told to stop. */
 
 import { resolve } from 'node:path'
-import { DEFAULT_PORT } from '../../protocol/index.ts'
+import { asLitetopicError, DEFAULT_PORT, LitetopicError } from '../../protocol/index.ts'
 import { isLoopback } from '../access/address.ts'
 import { type Broker, startBroker } from '../index.ts'
 import { DEFAULT_DATA_DIR, loadConfig, type ServeConfig } from './config.ts'
@@ -21,8 +21,10 @@ export async function serve(options: ServeOptions): Promise<void> {
   const { config, ...given } = options
   const merged: ServeConfig = { ...(config === undefined ? {} : await loadConfig(config)), ...given }
   const dataDir = resolve(merged.dataDir ?? DEFAULT_DATA_DIR)
-  const broker = await startBroker({ ...merged, dataDir, log: (line) => console.error(line) })
+  const log = (line: string): void => console.error(line)
+  const broker = await startBroker({ ...merged, dataDir, tls: tlsFiles(merged), log })
   const stopped = untilSignal()
+  process.on('SIGHUP', () => void reload(broker))
   console.log(`litetopic listening on ${broker.url}`)
   const http = broker.url.replace(/^ws/, 'http').replace(/\/v1\/ws$/, '')
   console.log(`  HTTP at ${http}, described in ${http}/openapi.json`)
@@ -35,6 +37,22 @@ export async function serve(options: ServeOptions): Promise<void> {
   const signal = await stopped
   console.error(`litetopic: ${signal}, closing; once more ends it at once`)
   await broker.close()
+}
+
+/** Throws BAD_REQUEST for one file without the other. */
+function tlsFiles({ tlsCert: cert, tlsKey: key }: ServeConfig): { cert: string; key: string } | undefined {
+  if (cert === undefined && key === undefined) return undefined
+  if (cert !== undefined && key !== undefined) return { cert, key }
+  throw new LitetopicError('BAD_REQUEST', 'TLS needs both, --tls-cert and --tls-key')
+}
+
+async function reload(broker: Broker): Promise<void> {
+  try {
+    await broker.reload()
+    console.error('litetopic: SIGHUP, certificate and keys are read again')
+  } catch (error) {
+    console.error(`litetopic: SIGHUP, but all stays as it was: ${asLitetopicError(error).message}`)
+  }
 }
 
 function accessLine({ hasAccess, host }: Broker): string {

@@ -3,8 +3,8 @@
 import { LitetopicError } from '../../protocol/index.ts'
 import { readAccessFile } from '../access/access-file.ts'
 import type { Right } from '../access/rights.ts'
-import { claimsOf, signToken, type TokenRequest } from '../access/tokens.ts'
-import { accessFile } from './key.ts'
+import { claimsOf, signToken, type TokenRequest, tokenFacts } from '../access/tokens.ts'
+import { accessFile, noteOffline } from './key.ts'
 import { jsonLine, write } from './output.ts'
 import { type RemoteOptions, withBroker } from './remote.ts'
 
@@ -41,6 +41,7 @@ async function sign(
     throw new LitetopicError('BAD_REQUEST', `no access is configured, there is no ${path}: ${advice}`)
   }
   const claims = claimsOf(request, null, Date.now())
+  await noteOffline({ data }, 'token', { principal: 'operator', ...tokenFacts(claims) })
   const token = signToken(claims, Buffer.from(file.tokenSecret, 'base64url'))
   return { token, principal: claims.principal, expiresAtMs: claims.expiresMs }
 }

@@ -39,7 +39,13 @@ export function addRoutes(app: App, face: Face): void {
     compress(route)
   })
   app.addHook('onRequest', (request, reply, done) => {
-    reply.headers(fixedHeaders(request.id))
+    const { origins } = face
+    reply.headers(fixedHeaders(request.id)).headers(origins.headersFor(request.raw))
+    const refusal = origins.refusal(request.raw)
+    if (refusal !== null) {
+      done(refusal)
+      return
+    }
     // An open connection is told in its own words.
     if (face.stopping !== null && !request.url.startsWith(`${CONNECTIONS_PATH}/`)) done(face.stopping)
     else if (request.url.length > LIMITS.httpUrlBytes) done(urlTooLong(request.url.length))

@@ -61,6 +61,7 @@ const NO_LINKS: readonly Link[] = []
 
 export abstract class CallerLink implements Client, Attaching {
   readonly identity: Identity
+  readonly address: string
   /** Told what happens to the topic while it is attached. */
   onNotice: ((event: NoticeEvent, facts: NoticeFacts) => void) | null = null
   /** Told how many more parts of an upload it may send; 0 takes grants back. */
@@ -86,10 +87,11 @@ export abstract class CallerLink implements Client, Attaching {
 
   private leaveIdentity: () => void = () => undefined
 
-  constructor(owner: CallerOwner, outlet: Outlet, identity: Identity) {
+  constructor(owner: CallerOwner, outlet: Outlet, identity: Identity, address: string) {
     this.owner = owner
     this.outlet = outlet
     this.identity = identity
+    this.address = address
     this.leaveIdentity = identity.whenOver((error) => this.end(error))
   }
 

@@ -14,6 +14,7 @@ import type { Socket } from '../ws/socket.ts'
 import { Bodies, cutOff, type Held } from './bodies.ts'
 import { Caller, type CallerOwner, type Outlet } from './caller.ts'
 import type { Reply, Request } from './fastify.ts'
+import { Origins, type PageOptions } from './origins.ts'
 import { type Placed, Present } from './present.ts'
 import { EventStreams } from './sse.ts'
 
@@ -31,6 +32,7 @@ export interface FaceOptions {
   /** All that is measured, in the format of Prometheus. */
   readonly metrics: () => Promise<string>
   readonly authority: Authority
+  readonly pages: PageOptions
   /** Where others reach it: a url with no slash at its end. */
   readonly publicUrl: () => string
 }
@@ -40,8 +42,9 @@ type Looked = Identity | Promise<Identity> | LitetopicError
 
 /** A request and its response, under way. */
 export interface Exchange extends Held, Placed {
-  /** Whose it is, once that is known. */
+  /** Whose it is, once that is known, and where it comes from. */
   identity: Identity
+  readonly address: string
   looked: Looked | null
   caller: Caller | null
   /** What has become of its body, where that was taken before the routes saw the request. */
@@ -56,6 +59,7 @@ export class Face implements CallerOwner {
   readonly options: FaceOptions
   readonly bodies: Bodies
   readonly events: EventStreams
+  readonly origins: Origins
   private readonly open = new Present<Exchange>()
   private relieved: (() => void)[] = []
   /** Takes a connection over HTTP as it takes WebSockets. */
@@ -68,6 +72,7 @@ export class Face implements CallerOwner {
     this.options = options
     this.bodies = new Bodies(options.clock)
     this.events = new EventStreams(options.clock, options.unsent)
+    this.origins = new Origins(options.pages, options.authority)
   }
 
   /** Throws STORE_UNAVAILABLE while the store is opened anew. */
@@ -93,14 +98,14 @@ export class Face implements CallerOwner {
     const exchange = exchangeOf(request.raw)
     if (exchange !== null) return this.callerOf(exchange, raw, outlet)
     // It was over before it was looked at.
-    const caller = new Caller(this, new ResponseOutlet(raw), NOBODY)
+    const caller = new Caller(this, new ResponseOutlet(raw), NOBODY, addressOf(request.raw))
     caller.close()
     return caller
   }
 
   /** The same for an exchange that is at hand. */
   callerOf(exchange: Exchange, response: ServerResponse, outlet: Outlet = new ResponseOutlet(response)): Caller {
-    const caller = new Caller(this, outlet, exchange.identity)
+    const caller = new Caller(this, outlet, exchange.identity, exchange.address)
     exchange.caller = caller
     return caller
   }
@@ -117,8 +122,9 @@ export class Face implements CallerOwner {
     return found instanceof Promise ? found.then(use) : use(found)
   }
 
-  /** The same for one that is not to wait: false where it must, or is refused, which is for the routes to say. */
-  isKnown(request: IncomingMessage, exchange: Exchange): boolean {
+  /** The same for one that is not to wait: false where it must, or is refused, or its page is, which is for the routes to say. */
+  mayServe(request: IncomingMessage, exchange: Exchange): boolean {
+    if (this.origins.refusal(request) !== null) return false
     const found = this.lookAt(request, exchange)
     if (!(found instanceof Identity)) return false
     exchange.identity = found
@@ -127,14 +133,14 @@ export class Face implements CallerOwner {
 
   /** Once for each request: a wrong token counts once. */
   private lookAt(request: IncomingMessage, exchange: Exchange): Looked {
-    exchange.looked ??= this.identify(request)
+    exchange.looked ??= this.identify(request, exchange.address)
     return exchange.looked
   }
 
-  private identify(request: IncomingMessage): Looked {
+  private identify(request: IncomingMessage, address: string): Looked {
     const [, token] = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '') ?? []
     try {
-      const found = this.options.authority.identify(token, addressOf(request))
+      const found = this.options.authority.identify(token, address)
       // Nobody may wait for it.
       if (found instanceof Promise) found.catch(() => undefined)
       return found
@@ -179,7 +185,10 @@ export class Face implements CallerOwner {
   /** A request has come. */
   begun(request: IncomingMessage, response: ServerResponse): Exchange {
     const { open, bodies } = this
-    const exchange: Exchange = { identity: NOBODY, looked: null, caller: null, taken: null, bodyBytes: 0, place: -1 }
+    const exchange: Exchange = {
+      ...{ identity: NOBODY, looked: null, caller: null, taken: null, bodyBytes: 0, place: -1 },
+      address: addressOf(request),
+    }
     open.add(exchange)
     ;(request as Exchanging)[EXCHANGE] = exchange
     response.once('close', () => {

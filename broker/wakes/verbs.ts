@@ -6,7 +6,7 @@
 
 import { LitetopicError } from '../../protocol/index.ts'
 import type { WakerConfig } from '../../storage/index.ts'
-import { allow, allowBelow } from '../access/gate.ts'
+import type { Gate } from '../access/gate.ts'
 import type { Right } from '../access/rights.ts'
 import type { Client } from '../client.ts'
 import { literalStart, parsePattern } from './glob.ts'
@@ -17,27 +17,29 @@ import type { Acknowledged, Claim, WakeReport } from './waking.ts'
 
 export class WakerVerbs {
   private readonly wakers: Wakers
+  private readonly gate: Gate
 
-  constructor(wakers: Wakers) {
+  constructor(wakers: Wakers, gate: Gate) {
     this.wakers = wakers
+    this.gate = gate
   }
 
   /** See `Wakers` for what each does and rejects with; and with ACCESS_DENIED, unless the client may. */
   async put(client: Client, id: string, request: WakerRequest): Promise<{ created: boolean; info: WakerInfo }> {
-    checkCaller(client)
+    this.checkCaller(client)
     const { config, topics } = checkRequest(request)
-    for (const right of ['read', 'manage'] as const) allowAll(client, config, topics, right)
-    if (config.wakeTopic !== null) allow(client, config.wakeTopic, 'write')
+    for (const right of ['read', 'manage'] as const) this.allowAll(client, config, topics, right)
+    if (config.wakeTopic !== null) this.gate.allow(client, config.wakeTopic, 'write')
     return this.wakers.put(id, request)
   }
 
   async get(client: Client, id: string): Promise<WakerInfo> {
-    checkCaller(client)
+    this.checkCaller(client)
     return this.known(client, id, 'read')
   }
 
   async delete(client: Client, id: string): Promise<void> {
-    checkCaller(client)
+    this.checkCaller(client)
     await this.known(client, id, 'manage').catch((error: unknown) => {
       if (!(error instanceof LitetopicError) || error.code !== 'SUBSCRIPTION_NOT_FOUND') throw error
     })
@@ -45,20 +47,21 @@ export class WakerVerbs {
   }
 
   async link(client: Client, id: string, names: readonly string[]): Promise<void> {
-    checkCaller(client)
+    this.checkCaller(client)
     await this.known(client, id, 'manage')
-    for (const name of names) for (const right of ['read', 'manage'] as const) allow(client, bareName(name), right)
+    for (const name of names)
+      for (const right of ['read', 'manage'] as const) this.gate.allow(client, bareName(name), right)
     return this.wakers.link(id, names)
   }
 
   async unlink(client: Client, id: string, name: string): Promise<void> {
-    checkCaller(client)
+    this.checkCaller(client)
     await this.known(client, id, 'manage')
     return this.wakers.unlink(id, name)
   }
 
   async claim(client: Client, id: string, worker: string): Promise<Claim> {
-    checkCaller(client)
+    this.checkCaller(client)
     await this.known(client, id, 'read')
     return this.wakers.claim(id, worker)
   }
@@ -84,19 +87,18 @@ export class WakerVerbs {
   private async known(client: Client, id: string, right: Right): Promise<WakerInfo> {
     const info = await this.wakers.get(id)
     const linked = info.topics.map(({ name }) => name)
-    allowAll(client, info.config, linked, right)
+    this.allowAll(client, info.config, linked, right)
     return info
   }
-}
 
-function allowAll(client: Client, { pattern }: WakerConfig, topics: readonly string[], right: Right): void {
-  // With a slash at its end it is what lies below.
-  if (pattern !== null) allowBelow(client, literalStart(parsePattern(pattern)).replace(/\/$/, ''), right)
-  for (const name of topics) allow(client, name, right)
-}
+  private allowAll(client: Client, { pattern }: WakerConfig, topics: readonly string[], right: Right): void {
+    // With a slash at its end it is what lies below.
+    if (pattern !== null) this.gate.allowBelow(client, literalStart(parsePattern(pattern)).replace(/\/$/, ''), right)
+    for (const name of topics) this.gate.allow(client, name, right)
+  }
 
-/** Who may read nothing is not even told whether there is a subscription. Throws ACCESS_DENIED. */
-function checkCaller({ identity }: Client): void {
-  if (identity.grants.has('read')) return
-  throw new LitetopicError('ACCESS_DENIED', 'the token grants no read anywhere, which a subscription needs')
+  /** Who may read nothing is not even told whether there is a subscription. Throws ACCESS_DENIED. */
+  private checkCaller(client: Client): void {
+    if (!client.identity.grants.has('read')) throw this.gate.refuse(client, '', 'read')
+  }
 }

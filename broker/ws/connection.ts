@@ -249,7 +249,7 @@ export class Connection implements Client, OutgoingOwner {
 
   /** Says why, and closes, whatever the code says of that. */
   turnAway(error: LitetopicError): void {
-    this.send([DOWN.error, 0, error.code, error.message, error.details])
+    this.fail(0, error)
     this.close(closeCode(error))
   }
 

@@ -16,7 +16,6 @@ import {
   type UpFrame,
 } from '../../protocol/index.ts'
 import type { Authority } from '../access/authority.ts'
-import { denied } from '../access/gate.ts'
 import { RIGHT } from '../access/rights.ts'
 import type { AtomicAppend } from '../atomic-append.ts'
 import type { Operations } from '../operations.ts'
@@ -211,8 +210,7 @@ export class Peer {
     connection.become(identity)
     for (const attachment of this.handles.attachments()) {
       attachment.rights = identity.rightsOn(attachment.topic.name)
-      if ((attachment.rights & RIGHT.read) !== 0) continue
-      for (const reader of [...(attachment.subscriptions ?? [])]) reader.close(denied(attachment.topic.name, 'read'))
+      if ((attachment.rights & RIGHT.read) === 0) this.operations.endReading(attachment)
     }
     return {}
   }

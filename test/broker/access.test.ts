@@ -4,6 +4,7 @@ import { rename } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { Attempts } from '../../broker/access/attempts.ts'
 import { Grants, RIGHT, type Right } from '../../broker/access/rights.ts'
+import { NamedOperations } from '../../broker/named-operations.ts'
 import { Operations } from '../../broker/operations.ts'
 import { WakerVerbs } from '../../broker/wakes/verbs.ts'
 import { LIMITS, UP } from '../../protocol/index.ts'
@@ -103,9 +104,14 @@ const VERBS: Readonly<Record<string, string>> = {
   tellFenced: 'nothing',
   refuse: 'nothing',
   detach: 'nothing',
+  endReading: 'nothing',
   undo: 'nothing: it has created it itself',
   uploadBegun: 'nothing: its upload was let in',
   gave: 'nothing: it counts what a verb has given',
+  gaveFrom: 'nothing: the same',
+  enter: 'write, else the request takes the ordinary way',
+  appendAtOnce: 'write, as enter',
+  readAtOnce: 'read, as enter',
   // Not verbs.
   constructor: '',
   attachments: '',
@@ -113,7 +119,18 @@ const VERBS: Readonly<Record<string, string>> = {
   withTopic: '',
 }
 
-const WAKER_VERBS = ['constructor', 'put', 'get', 'delete', 'link', 'unlink', 'claim', 'known']
+const WAKER_VERBS = [
+  'constructor',
+  'put',
+  'get',
+  'delete',
+  'link',
+  'unlink',
+  'claim',
+  'known',
+  'allowAll',
+  'checkCaller',
+]
 /** The token of the wake is the right; and keys that are public. */
 const OPEN_WAKER_VERBS = ['acknowledge', 'release', 'publicKey']
 
@@ -131,7 +148,8 @@ const codeOf = (asked: Promise<unknown>): Promise<string | null> =>
   )
 
 test('every verb is known to the table of what it asks for', () => {
-  expect(Object.getOwnPropertyNames(Operations.prototype).sort()).toEqual(Object.keys(VERBS).sort())
+  const verbs = [Operations, NamedOperations].flatMap(({ prototype }) => Object.getOwnPropertyNames(prototype))
+  expect([...new Set(verbs)].sort()).toEqual(Object.keys(VERBS).sort())
   expect(Object.getOwnPropertyNames(WakerVerbs.prototype).sort()).toEqual([...WAKER_VERBS, ...OPEN_WAKER_VERBS].sort())
   expect(Object.keys(UP).sort()).toEqual(Object.keys(NEEDS).sort())
 })

@@ -32,6 +32,7 @@ export class CallerBroker {
     const { disk = new MemoryDisk(), clock = new VirtualClock(), policies = {} } = options
     const core = await Core.open(options.store ?? (await openMemoryStore(disk)), {
       clock,
+      audit: null,
       authority: await Authority.open(null, clock),
       policies: policyTable(LIMITS.lingerMs, policies),
       limits: limitTable({}, {}),
@@ -56,7 +57,7 @@ export class CallerBroker {
     const { operations } = this.core
     const owner = { operations, overloaded: false, whenRelieved: () => undefined }
     const outlet = { clogged: false, whenUnclogged: () => undefined, cut: () => undefined }
-    return new Caller(owner, outlet, everybody())
+    return new Caller(owner, outlet, everybody(), 'test')
   }
 
   /** A request that is attached to the topic: as a producer, anonymously, or as it says. */

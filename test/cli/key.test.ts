@@ -62,6 +62,14 @@ test('a key is made before the first start, is asked for by the broker, and is o
   expect([revoked.code, revoked.stderr]).toEqual([0, expect.stringContaining('has been told')])
   const late = await run(['list'], env)
   expect([late.code, late.stderr]).toEqual([2, expect.stringContaining('UNAUTHENTICATED')])
+  broker.process.kill('SIGHUP')
+  expect(await broker.printed(/SIGHUP, certificate and keys are read again/)).toBeTruthy()
+  await chmod(file, 0o644)
+  broker.process.kill('SIGHUP')
+  expect(await broker.printed(/SIGHUP, but all stays as it was: .*chmod 600/)).toBeTruthy()
+  const audited = (await readFile(join(data, 'audit.log'), 'utf8')).trim().split('\n')
+  const events = audited.map((line) => (JSON.parse(line) as { event: string }).event)
+  expect(events).toEqual(['grant', 'token', 'refuse', 'revoke', 'refuse'])
   for (const { stdout, stderr } of [without, withKey, revoked, late])
     expect(stdout + stderr).not.toContain(key.slice(17))
   expect(broker.stdout() + broker.stderr()).not.toContain(key.slice(17))
@@ -75,6 +83,8 @@ test('what is wrong is said in one line, with the way to mend it, and exit code 
   const failures = await Promise.all([
     run(['serve', '--data', data]),
     run(['serve', '--data', other, '--port', '0', '--host', '0.0.0.0']),
+    run(['serve', '--data', other, '--port', '0', '--tls-cert', file]),
+    run(['serve', '--data', other, '--port', '0', '--allow-origin', 'app.example.com']),
     run(['key', 'create', 'b', '--data', other]),
     run(['key', 'create', 'b c', '--data', other, '--grant', '*=all']),
     run(['key', 'revoke', 'x', '--data', other]),
@@ -84,6 +94,8 @@ test('what is wrong is said in one line, with the way to mend it, and exit code 
   const told = [
     /chmod 600/,
     /--insecure-open/,
+    /--tls-key/,
+    /no origin: write/,
     /--grant/,
     /1–64 characters/,
     /key list/,
