@@ -173,20 +173,25 @@ export class LitetopicEventStore implements EventStore {
     }
     if (offset >= nextOffset) throw noEvent(this.topic)
     const reader = session.records({ from: { offset } })
-    const first = await eventOf((await reader.next()).value)
-    if (first === null) throw noEvent(this.topic)
-    let answered = false
-    for (let at = offset; at < nextOffset - 1; ) {
-      const { value: record } = await reader.next()
-      if (record === undefined) break
-      at = record.lastOffset
-      answered = isAnswer(await this.sendOn(record, first.stream, send)) || answered
+    let goesOn = false
+    try {
+      const first = await eventOf((await reader.next()).value)
+      if (first === null) throw noEvent(this.topic)
+      let answered = false
+      for (let at = offset; at < nextOffset - 1; ) {
+        const { value: record } = await reader.next()
+        if (record === undefined) break
+        at = record.lastOffset
+        answered = isAnswer(await this.sendOn(record, first.stream, send)) || answered
+      }
+      this.followed.get(first.stream)?.abort()
+      // What this store takes itself, its transport sends.
+      goesOn = !answered && first.by !== this.id
+      if (goesOn) void this.follow(first.stream, reader, send)
+      return first.stream
+    } finally {
+      if (!goesOn) await reader.return()
     }
-    this.followed.get(first.stream)?.abort()
-    // What this store takes itself, its transport sends.
-    if (answered || first.by === this.id) await reader.return()
-    else void this.follow(first.stream, reader, send)
-    return first.stream
   }
 
   /** Sends what others write, for as long as somebody may read it here: to the answer, or until the client comes again. */
@@ -247,7 +252,8 @@ async function eventOf(record: SessionRecord<Json> | undefined): Promise<StoredE
   if (record?.kind !== 'message') return null
   const value = record.large ? await record.large.json() : record.value
   const { stream, message } = (value ?? {}) as Partial<StoredEvent>
-  return typeof stream === 'string' && typeof message === 'object' ? (value as unknown as StoredEvent) : null
+  const isEvent = typeof stream === 'string' && typeof message === 'object' && message !== null
+  return isEvent ? (value as unknown as StoredEvent) : null
 }
 
 function isAnswer(message: JSONRPCMessage | null): boolean {
