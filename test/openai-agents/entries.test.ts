@@ -63,7 +63,7 @@ it('gives back every event as it was, live tokens and runs of them', async () =>
   const property = fc.asyncProperty(fc.array(entry, { maxLength: 20 }), fc.boolean(), async (entries, isRaw) => {
     expect(await stored(session, entries, isRaw)).toEqual(JSON.parse(JSON.stringify(entries)))
   })
-  await fc.assert(property, { numRuns: 25 })
+  await fc.assert(property, { numRuns: 12 })
 })
 
 it('takes events of any size', async () => {

@@ -196,7 +196,7 @@ describe('a run whose process is lost', () => {
     const expected = eventsOf(await all(readRun(straight, 'research')))
     const items = await new AgentSession(straight).getItems()
     let unknown = 0
-    for (let message = 3; ; message += 4) {
+    for (let message = 3; ; message += 7) {
       const name = topic()
       const network = new FaultyNetwork()
       const did: string[] = []
