@@ -2,7 +2,6 @@
 
 import { brotliCompress, constants, gzip } from 'node:zlib'
 import { LIMITS } from '../../protocol/index.ts'
-import { addVary } from './cors.ts'
 import type { Reply, Request } from './fastify.ts'
 
 /** Takes about as long as gzip, and gives less. */
@@ -38,7 +37,8 @@ function isJson(reply: Reply, payload: unknown): boolean {
   if (reply.hasHeader('content-encoding') || hasStrongTag(reply)) return false
   const type = reply.getHeader('content-type')
   if (typeof type !== 'string' || !/^application\/(?:[\w.-]+\+)?(?:json|x-ndjson)\b/.test(type)) return false
-  addVary(reply, 'accept-encoding')
+  const vary = reply.getHeader('vary')
+  reply.header('vary', vary === undefined ? 'accept-encoding' : `${vary}, accept-encoding`)
   return payload.length >= LIMITS.httpCompressBytes
 }
 

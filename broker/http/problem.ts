@@ -17,7 +17,6 @@ export const STATUS = {
   HELLO_EXPECTED: 400,
   UNAUTHENTICATED: 401,
   ACCESS_DENIED: 403,
-  ACCESS_UNAVAILABLE: 503,
   SHUTTING_DOWN: 503,
   LIMIT_EXCEEDED: 413,
   RATE_LIMITED: 429,
@@ -131,11 +130,7 @@ export interface ProblemAnswer {
 export function problemAnswer(error: LitetopicError, requestId: string, status?: number): ProblemAnswer {
   const problem = problemOf(error, requestId, status)
   const seconds = retryAfter(error)
-  const headers = {
-    'content-type': PROBLEM_TYPE,
-    ...(seconds !== null && { 'retry-after': String(seconds) }),
-    ...(problem.status === 401 && { 'www-authenticate': 'Bearer' }),
-  }
+  const headers = { 'content-type': PROBLEM_TYPE, ...(seconds !== null && { 'retry-after': String(seconds) }) }
   return { status: problem.status, headers, body: Buffer.from(JSON.stringify(problem)) }
 }
 

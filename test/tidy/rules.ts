@@ -30,7 +30,6 @@ export const PACKAGES: Readonly<Record<string, readonly RegExp[]>> = {
   commander: [/^broker\/cli\//],
   fastify: [/^broker\/http\//],
   'prom-client': [/^broker\/observe\//],
-  jose: [/^broker\/access\//],
   ws: [/^broker\/ws\//, /^client\/websocket[^/]*\.ts$/],
 }
 
