@@ -42,8 +42,8 @@ export interface Inspection {
 }
 
 /** Used again for each append, as most are a token or two: nothing else is made for one but what waits for its commit. */
-const records = new ByteReader(new Uint8Array(0))
-const walker = new RecordWalker(records)
+const nothing = new Uint8Array(0)
+const walker = new RecordWalker(new ByteReader(nothing))
 const inspection = nothingFound()
 const write: { -readonly [K in keyof ShardAppend<CommitItem>]: ShardAppend<CommitItem>[K] } = {
   slot: -1,
@@ -51,7 +51,7 @@ const write: { -readonly [K in keyof ShardAppend<CommitItem>]: ShardAppend<Commi
   count: 0,
   effects: false,
   timeMs: 0,
-  source: records.bytes,
+  source: nothing,
   from: 0,
   to: 0,
   item: null,
@@ -278,10 +278,7 @@ export function inspect(
   isChecked = false,
   found: Inspection = nothingFound(),
 ): Inspection {
-  records.bytes = bytes
-  records.at = entry.from
-  records.end = entry.to
-  walker.restart()
+  walker.restart(bytes, entry.from, entry.to)
   found.effects = false
   found.id = undefined
   found.ends = found.unwritable = found.large = null

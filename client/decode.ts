@@ -44,6 +44,9 @@ export type OpenLarge<T> = (place: MessagePlace, tag: DataTag, parts: RecordPart
 /** The last two hex digits of a cursor; the rest stays the same for 256 records. */
 const LOW_DIGITS = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'))
 
+/** Used again, as a live token is a batch of its own. Null while it is in use: a schema may have others read meanwhile. */
+let spare: RecordWalker | null = null
+
 export class RecordDecoder<T> {
   /** What is below this has been given out already. */
   position = 0
@@ -95,7 +98,9 @@ export class RecordDecoder<T> {
   }
 
   private decodeRaw(batch: BatchReader, into: SessionRecord<T>[]): void {
-    const walker = new RecordWalker(batch.content())
+    const walker = spare ?? new RecordWalker(batch.content())
+    spare = null
+    walker.restart(batch.bytes, batch.contentFrom, batch.end)
     let offset = batch.base
     while (walker.next()) {
       if (walker.kind === KIND.token && !walker.repeat) {
@@ -105,6 +110,7 @@ export class RecordDecoder<T> {
       if (offset >= this.position) into.push(this.record(walker, offset))
       offset++
     }
+    spare = walker
     if (offset !== batch.next) throw new LitetopicError('BAD_FRAME', 'a batch whose records are not as many as it says')
   }
 

@@ -64,6 +64,9 @@ const OUTCOMES: { readonly [code in ErrorCode]?: ResumeOutcome } = {
   DIVERGED: 'diverged',
 }
 
+/** Used again, as most of what is taken is a token or two. Null while it is in use: a schema may have others read meanwhile. */
+let spare: BatchReader | null = null
+
 export class Subscription<T> implements Subscribed, Companion {
   private readonly host: SubscriptionHost
   private readonly from: FromInfo
@@ -119,8 +122,12 @@ export class Subscription<T> implements Subscribed, Companion {
       return null
     }
     const records: SessionRecord<T>[] = []
-    const reader = new ByteReader(queue.bytes, this.queueAt, queue.length)
-    const batch = new BatchReader(reader)
+    const batch = spare ?? new BatchReader(new ByteReader(queue.bytes))
+    spare = null
+    const { reader } = batch
+    reader.bytes = queue.bytes
+    reader.at = this.queueAt
+    reader.end = queue.length
     const enough = Math.min(queue.length, this.queueAt + LIMITS.clientDecodeBytes)
     try {
       while (reader.at < enough) {
@@ -137,6 +144,7 @@ export class Subscription<T> implements Subscribed, Companion {
     }
     this.grant(reader.at - this.queueAt)
     this.queueAt = reader.at
+    spare = batch
     if (reader.done) this.release(queue)
     return records.length > 0 ? records : this.take()
   }

@@ -52,8 +52,12 @@ export class RecordWalker {
     this.reader = reader
   }
 
-  /** Begins anew, with other records that its reader has been given: who walks one append after the other needs no walker for each. */
-  restart(): void {
+  /** Begins anew with the records in `bytes[from, to)`: who walks one append after the other needs no walker for each. */
+  restart(bytes: Uint8Array, from: number, to: number): void {
+    const { reader } = this
+    reader.bytes = bytes
+    reader.at = from
+    reader.end = to
     this.tokenSeen = this.nameMoved = false
   }
 
