@@ -5,9 +5,10 @@
 
 import { IncomingMessage } from 'node:http'
 
-/** What Node looks at to see whether a request still has to be read; see its lib/_http_server.js. */
+/** What Node looks at to see whether a request still has to be read, or must be kept; see its lib/_http_server.js. */
 interface Reading {
   _consuming: unknown
+  readonly _readableState: { endEmitted: unknown }
 }
 
 /** Who takes a body. */
@@ -30,6 +31,7 @@ export class DirectRequest extends IncomingMessage {
   override push(piece: unknown, encoding?: BufferEncoding): boolean {
     if (this.taker === null) return super.push(piece, encoding)
     this.taker.take(piece as Buffer | null)
+    if (piece === null) (this as unknown as Reading)._readableState.endEmitted = true
     return true
   }
 

@@ -8,7 +8,7 @@ import { connect } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { LIMITS } from '../../../protocol/index.ts'
 import { HeldStore } from '../../broker/held-store.ts'
-import { turn } from '../../broker/virtual-clock.ts'
+import { eventually, turn } from '../../broker/virtual-clock.ts'
 import { HttpBroker } from '../http.ts'
 
 const TEXT = { 'content-type': 'text/plain' }
@@ -184,6 +184,21 @@ describe('on one connection', () => {
     const body = 'POST / HTTP/1.1\r\n'.repeat(10_000)
     const told = await exchange(http, `${request('GET', '', body)}${request('GET')}`, 2)
     expect(told.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 200'])
+  })
+
+  it('an append whose client is gone before it is stored is stored all the same, and holds nothing', async () => {
+    const store = await HeldStore.open()
+    const http = await HttpBroker.start({ store })
+    await http.fetch(PATHS.ordinary, { method: 'PUT', headers: TEXT })
+    const commit = store.holdJournal()
+    const { port, host } = http.test.broker
+    const socket = connect({ port, host })
+    socket.write(request('POST', '', 'gone'))
+    await eventually(() => http.test.broker.stats().attachments === 1)
+    socket.destroy()
+    await eventually(() => http.test.broker.stats().attachments === 0)
+    commit()
+    await eventually(async () => (await (await http.fetch(PATHS.ordinary)).text()) === 'gone')
   })
 
   it('an append that is cut off in its body stores nothing, and holds nothing', async () => {
