@@ -231,7 +231,7 @@ export function writeAppend(
   write.from = entry.from
   write.to = entry.to
   write.item = item
-  write.principal = client.principal
+  write.principal = client.identity.principal
   delivery.position = shard.append(topic.state, write)
   delivery.size = shard.log.batchBytes
   topic.noteWrite(attachment)

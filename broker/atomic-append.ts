@@ -307,7 +307,7 @@ const CLOSE_REASON = 'the topic was closed'
 
 function together({ shard }: Context, { topic, client }: Attachment, request: AtomicAppend, write: () => void): void {
   const open = request.close === true ? closeBytes(topic.state.openStreams?.size ?? 0) : 0
-  const texts = 3 * ((client.principal?.length ?? 0) + LIMITS.nameBytes + LIMITS.streamSeqBytes)
+  const texts = 3 * ((client.identity.principal?.length ?? 0) + LIMITS.nameBytes + LIMITS.streamSeqBytes)
   shard.together(request.records.length + texts + open, write)
 }
 

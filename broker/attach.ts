@@ -16,6 +16,7 @@ import {
   type UP,
 } from '../protocol/index.ts'
 import type { ProducerState, TopicExtra, TopicPolicy } from '../storage/index.ts'
+import { RIGHT } from './access/rights.ts'
 import { admitAttachment, admitFirst, admitTopic, enter, forgetTurns, leave } from './admission.ts'
 import type { Client } from './client.ts'
 import type { CommitItem } from './commit-item.ts'
@@ -81,7 +82,7 @@ export class Attachments {
   /**
    * Attaches the client to a topic and creates it if it may. The attachment is there at once if the topic is resident; the reply
    * comes when a creation is durable. Refuses with BAD_CURSOR, OFFSET_BEYOND_END, DIVERGED, BAD_NAME, BAD_REQUEST, NOT_FOUND, GONE,
-   * RECREATED or LIMIT_EXCEEDED.
+   * RECREATED, LIMIT_EXCEEDED, or ACCESS_DENIED if it were to be created and the client may not write.
    */
   attach(client: Client, handle: number, name: string, options: AttachRequest, attaching: Attaching): void {
     let policy: TopicPolicy | null
@@ -158,6 +159,7 @@ export class Attachments {
     const { registry, shard, clock, scopes, policies, counts } = this.context
     const { create, observe, epoch, keep, first } = options
     if (create === false || observe === true || epoch !== undefined) throw missing(name, epoch !== undefined)
+    this.context.gate.allow(client, name, 'write')
     const bounds = scopes.of(client, name)
     admitAttachment(bounds)
     admitTopic(bounds)
@@ -181,7 +183,9 @@ export class Attachments {
   private add(topic: Topic, client: Client, handle: number, options: AttachRequest): Attachment {
     const { context } = this
     const observe = options.observe === true
-    const producerId = observe ? null : (options.producer ?? null)
+    // Who may not write is no producer: it must not pass for another one that has streams open.
+    const mayWrite = (client.identity.rightsOn(topic.name) & RIGHT.write) !== 0
+    const producerId = observe || !mayWrite ? null : (options.producer ?? null)
     const scopes = context.scopes.of(client, topic)
     // One that attaches again names the fence it had, and gets no other.
     if (options.exclusive === true && options.fence === undefined) takeFence(context, topic, producerId ?? '')
@@ -189,6 +193,7 @@ export class Attachments {
     const request = options.brief === true ? requestFacts(options, producerId) : null
     const attachment = new Attachment(client, handle, topic, { producerId, request, observe, fence, scopes })
     enter(scopes, 'attachments')
+    context.gate.note('attach', client, { topic: topic.name })
     topic.add(attachment, context.clock.monotonicMs())
     this.count++
     const slot = producerId === null || request !== null ? -1 : findSlot(topic.state, producerId)
@@ -303,7 +308,7 @@ function requestFacts({ observe, anonymous, leaseMs }: AttachRequest, producerId
 }
 
 /** What the client gives a topic that it creates. */
-function topicExtra({ principal }: Client, { contentType }: AttachOptions): TopicExtra | null {
+function topicExtra({ identity: { principal } }: Client, { contentType }: AttachOptions): TopicExtra | null {
   if (principal === undefined && contentType === undefined) return null
   return { ...(principal !== undefined && { principal }), ...(contentType !== undefined && { contentType }) }
 }

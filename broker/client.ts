@@ -4,6 +4,7 @@
  */
 
 import type { LitetopicError } from '../protocol/index.ts'
+import type { Identity } from './access/identity.ts'
 
 export type NoticeEvent = 'deleted' | 'reclaimed' | 'trimmed' | 'stopped' | 'fenced'
 
@@ -35,8 +36,10 @@ export interface SharedBatches {
 }
 
 export interface Client {
-  /** Who it is, once access is configured; written into what it appends. */
-  readonly principal: string | undefined
+  /** Who it is, and what it may do. Its principal is written into what it appends. */
+  readonly identity: Identity
+  /** Where it comes from, for the audit log. */
+  readonly address: string
   /** True while the transport holds more than it should: subscriptions then read from storage later. */
   readonly clogged: boolean
   /** An operation of this client waits, with so many bytes; beyond a bound nothing more is read from it. */

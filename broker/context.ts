@@ -2,6 +2,7 @@
 
 import { asLitetopicError, type LitetopicError } from '../protocol/index.ts'
 import type { Shard } from '../storage/index.ts'
+import type { Gate } from './access/gate.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import { CallbackItem } from './committer.ts'
@@ -21,6 +22,8 @@ export interface Context {
    * ends early or late when the wall clock is set.
    */
   readonly steadyWallMs: () => number
+  /** What clients may do. */
+  readonly gate: Gate
   readonly registry: Registry
   readonly policies: PolicyTable
   readonly scopes: Scopes

@@ -2,6 +2,7 @@
  * What an operator may ask of a running broker: one line of JSON over a Unix domain socket, `control.sock` in the data
  * directory, and lines of JSON as the answer. Only who may open the directory may ask; nothing of it is on the network.
  *
+ *     {"reload": true}   ->   {"done": true}, or the error: the access file is read again
  *     {"copyTo": path}   ->   {"copied": bytes} ...  then  {"done": true}  or  {"error": {code, message, details}}
  *
  * Not on Windows, where a socket is no file: there a broker is stopped before its data is copied.
@@ -23,6 +24,8 @@ const REQUEST_BYTES = 16 * 1024
 export interface Commands {
   /** Copies the store into a new data directory. `copied` is told of the bytes so far; the signal ends it. */
   copyTo(path: string, copied: (bytes: number) => void, signal: AbortSignal): Promise<void>
+  /** Reads the access file again. */
+  reload(): Promise<void>
 }
 
 export class Control {
@@ -95,7 +98,9 @@ async function answer(request: string, socket: Socket, commands: Commands, signa
     if (socket.writable) socket.write(`${JSON.stringify(line)}\n`)
   }
   try {
-    await commands.copyTo(pathOf(request), (copied) => say({ copied }), signal)
+    const { copyTo } = commandOf(request)
+    if (copyTo === undefined) await commands.reload()
+    else await commands.copyTo(copyTo, (copied) => say({ copied }), signal)
     say({ done: true })
   } catch (error) {
     const { code, message, details } = asLitetopicError(error)
@@ -104,21 +109,32 @@ async function answer(request: string, socket: Socket, commands: Commands, signa
   socket.end()
 }
 
-function pathOf(request: string): string {
+/** Without a path it is to reload. */
+function commandOf(request: string): { copyTo?: string } {
   try {
-    const { copyTo }: { copyTo?: unknown } = JSON.parse(request.split('\n')[0] ?? '')
-    if (typeof copyTo === 'string' && copyTo !== '') return copyTo
+    const { copyTo, reload }: { copyTo?: unknown; reload?: unknown } = JSON.parse(request.split('\n')[0] ?? '')
+    if (typeof copyTo === 'string' && copyTo !== '') return { copyTo }
+    if (reload === true) return {}
   } catch {
     // Neither is what follows.
   }
-  throw new LitetopicError('BAD_REQUEST', 'a request is one line, {"copyTo": path}')
+  throw new LitetopicError('BAD_REQUEST', 'a request is one line, {"copyTo": path} or {"reload": true}')
 }
 
 /**
  * Asks the broker that listens there for a copy. False if none does. Rejects with the error that the broker tells, and with
  * BROKER_UNREACHABLE if it is gone before the end.
  */
-export async function askForCopy(address: string, path: string, copied: (bytes: number) => void): Promise<boolean> {
+export function askForCopy(address: string, path: string, copied: (bytes: number) => void): Promise<boolean> {
+  return ask(address, { copyTo: path }, copied)
+}
+
+/** Has the broker that listens there read its access file again. False if none does; rejects as `askForCopy` does. */
+export function askToReload(address: string): Promise<boolean> {
+  return ask(address, { reload: true }, () => undefined)
+}
+
+async function ask(address: string, request: object, copied: (bytes: number) => void): Promise<boolean> {
   const socket = createConnection(address)
   const isOpen = await new Promise<boolean>((resolve) => {
     socket.once('connect', () => resolve(true))
@@ -126,7 +142,7 @@ export async function askForCopy(address: string, path: string, copied: (bytes: 
   })
   if (!isOpen) return false
   socket.on('error', () => undefined) // it closes then
-  socket.write(`${JSON.stringify({ copyTo: path })}\n`)
+  socket.write(`${JSON.stringify(request)}\n`)
   for await (const line of createInterface({ input: socket })) {
     const told: { copied?: number; done?: boolean; error?: { code: 'INTERNAL'; message: string; details: object } } =
       JSON.parse(line)
@@ -135,5 +151,5 @@ export async function askForCopy(address: string, path: string, copied: (bytes: 
       throw new LitetopicError(told.error.code, told.error.message, { ...told.error.details })
     if (told.done === true) return true
   }
-  throw new LitetopicError('BROKER_UNREACHABLE', 'the broker was gone before it had copied its data')
+  throw new LitetopicError('BROKER_UNREACHABLE', 'the broker was gone before it had done what it was asked')
 }

@@ -5,6 +5,9 @@
 
 import { asLitetopicError, LIMITS, type LitetopicError } from '../protocol/index.ts'
 import { Shard, type Store, type StorePart } from '../storage/index.ts'
+import type { Audit } from './access/audit.ts'
+import type { Authority } from './access/authority.ts'
+import { Gate } from './access/gate.ts'
 import type { Clock } from './clock.ts'
 import type { CommitItem } from './commit-item.ts'
 import type { Context } from './context.ts'
@@ -26,6 +29,8 @@ import { Wakers, type WakersOptions } from './wakes/wakers.ts'
 
 export interface CoreOptions {
   readonly clock: Clock
+  readonly authority: Authority
+  readonly audit: Audit | null
   readonly policies: PolicyTable
   readonly limits: LimitTable
   /** What is done is counted here. */
@@ -67,13 +72,15 @@ export class Core {
   readonly operations: Operations
   private readonly context: Context
   private readonly reclaimer: Reclaimer
+  private readonly wakers: Wakers
   private readonly quiet: Quiet
 
-  private constructor(context: Context, reclaimer: Reclaimer, wakers: Wakers, quiet: Quiet) {
+  private constructor(context: Context, reclaimer: Reclaimer, wakers: Wakers, quiet: Quiet, authority: Authority) {
     this.context = context
     this.reclaimer = reclaimer
     this.quiet = quiet
-    this.operations = new Operations(context, reclaimer, wakers)
+    this.wakers = wakers
+    this.operations = new Operations(context, reclaimer, wakers, authority)
   }
 
   /** Reads the store's journal. Call `start` then. Rejects with STORE_CORRUPT or DATA_DIR_VERSION, and leaves the store open. */
@@ -119,6 +126,7 @@ export class Core {
       shard,
       clock,
       steadyWallMs: () => clock.monotonicMs() + aheadMs,
+      gate: new Gate(options.audit),
       registry,
       uploads: new Uploads({ shard, registry, clock, maxMessageBytes, report }),
       crowds: new Crowds((position) => shard.slabAt(position), report),
@@ -137,7 +145,7 @@ export class Core {
     }
     registry.onAwake = (topic) => reclaimer.awake(topic)
     const quiet = new Quiet(shard, clock, options.quietMs ?? LIMITS.quietMs, report)
-    return new Core(context, reclaimer, wakers, quiet)
+    return new Core(context, reclaimer, wakers, quiet, options.authority)
   }
 
   /** Looks after what was live when the broker stopped. */
@@ -145,7 +153,7 @@ export class Core {
     void this.reclaimer.start()
     void this.context.uploads.start()
     void this.context.shard.countUsage()
-    void this.operations.wakers.start()
+    void this.wakers.start()
     // A journal that is nearly full from before would pause publishers, and nothing would be committed that wakes it.
     this.context.shard.wakeFlusher()
     this.quiet.touch()
@@ -209,7 +217,7 @@ export class Core {
   /** Does nothing more of its own accord, and resolves when it does nothing any more. Idempotent. */
   async stop(): Promise<void> {
     const { uploads } = this.context
-    await Promise.all([this.quiet.stop(), this.reclaimer.stop(), uploads.stop(), this.operations.wakers.stop()])
+    await Promise.all([this.quiet.stop(), this.reclaimer.stop(), uploads.stop(), this.wakers.stop()])
   }
 
   /** Stores what is acknowledged, and closes the store. */

@@ -9,6 +9,8 @@ import {
   type UP,
 } from '../protocol/index.ts'
 import { listCheckpoints, type TopicState } from '../storage/index.ts'
+import type { Grants } from './access/rights.ts'
+import { RIGHT } from './access/rights.ts'
 import { allCommitted, type Context } from './context.ts'
 import { checkPieces, contextEntry, contextPage } from './context-entries.ts'
 import { effectivePolicy, lingerInfo, policyInfo } from './policy.ts'
@@ -68,19 +70,58 @@ export async function description(context: Context, topic: Topic, isResident: bo
   }
 }
 
-/** A page of topics by prefix of whole segments, in byte order of name. */
+/** A page of those topics that may be read, by prefix of whole segments, in byte order of name. */
 export async function list(
   context: Context,
+  grants: Grants,
   prefix: string,
   options: { after?: string; limit?: number },
 ): Promise<ReplyOf<typeof UP.list>> {
   const limit = pageLimit(options.limit)
-  const { states, more } = await statesBy(context, prefix, options.after ?? '', limit)
+  const { states, more } = await readableBy(context, grants, prefix, options.after ?? '', limit)
   const topics = states.map((state) => {
     const topic = context.registry.resident(state.name)
     return summary(context, topic?.state ?? state, topic !== undefined)
   })
   return { topics, more }
+}
+
+/** What several prefixes have between them is put in order; nearly always there is one. */
+async function readableBy(
+  context: Context,
+  grants: Grants,
+  prefix: string,
+  after: string,
+  limit: number,
+): Promise<{ states: TopicState[]; more: boolean }> {
+  const byName = new Map<string, TopicState>()
+  let more = false
+  for (const root of grants.readable(prefix)) {
+    const page = await readablePage(context, grants, root, after, limit)
+    for (const state of page.states) byName.set(state.name, state)
+    more ||= page.more
+  }
+  const states = [...byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
+  return { states: states.slice(0, limit), more: more || states.length > limit }
+}
+
+/** Passes over what may not be read, a whole grant at a time. */
+async function readablePage(
+  context: Context,
+  grants: Grants,
+  root: string,
+  after: string,
+  limit: number,
+): Promise<{ states: TopicState[]; more: boolean }> {
+  const found: TopicState[] = []
+  for (let from = after; ; ) {
+    const { states, more } = await statesBy(context, root, from, limit - found.length)
+    const hidden = states.find(({ name }) => (grants.rightsOn(name) & RIGHT.read) === 0)
+    found.push(...states.slice(0, hidden === undefined ? states.length : states.indexOf(hidden)))
+    const isOver = hidden === undefined && (!more || states.length === 0)
+    if (isOver || found.length >= limit) return { states: found, more: !isOver }
+    from = hidden === undefined ? (states.at(-1) as TopicState).name : grants.behindUnreadable(hidden.name)
+  }
 }
 
 /** The topic of the prefix's own name comes first; names such as `support-x` may lie between it and those below it. */

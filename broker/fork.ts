@@ -107,7 +107,7 @@ function create(
     admitFirst(scopes.of(client, { name: as, state: { bytes: 0 } }), first.records, first.count, nowMs)
     admitRate({ scopes: bounds }, first.count, size, nowMs)
   }
-  const { principal } = client
+  const { principal } = client.identity
   const contentType = request.contentType ?? state.extra?.contentType
   const extra = { ...(principal !== undefined && { principal }), ...(contentType !== undefined && { contentType }) }
   const given = request.policy === undefined ? state.policy : storedPolicy(request.policy)

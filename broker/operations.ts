@@ -1,22 +1,23 @@
 /**
- * Every verb, typed, whatever transport it came by. Access and limits are checked here and nowhere else; the files beside
+ * Every verb, typed, whatever transport it came by; those that name a topic are in named-operations.ts. Access and limits are checked here
+ * and nowhere else; the files beside
  * this one do the work.
  */
 
 import {
   type AppendEntry,
   checkId,
-  checkPrefix,
-  checkTopicName,
   type FromInfo,
   LIMITS,
   LitetopicError,
   type PolicyInfo,
   type ReplyOf,
-  type RequestType,
   type UP,
 } from '../protocol/index.ts'
 import { findStream, type Link } from '../storage/index.ts'
+import type { Authority } from './access/authority.ts'
+import type { Visitor } from './access/gate.ts'
+import { RIGHT } from './access/rights.ts'
 import { admitSubscription, enter } from './admission.ts'
 import { append } from './append.ts'
 import {
@@ -30,13 +31,12 @@ import { type Attaching, Attachments, type AttachRequest } from './attach.ts'
 import type { Client } from './client.ts'
 import { CallbackItem } from './committer.ts'
 import { allCommitted, type Context, policyOf, whenTrue } from './context.ts'
-import { checkpoints, contextEntries, description, list } from './describe.ts'
+import { checkpoints, contextEntries } from './describe.ts'
 import { releaseFence, tellFenced } from './fencing.ts'
 import { type Fetched, Fetches, type FetchRequest } from './fetch.ts'
-import { type ForkRequest, fork } from './fork.ts'
+import { NamedOperations, type Reply, using } from './named-operations.ts'
 import { increment } from './observe/counts.ts'
-import { missing, recreated } from './outcomes.ts'
-import { effectivePolicy, policyInfo, storedPolicy } from './policy.ts'
+import { policyInfo, storedPolicy } from './policy.ts'
 import { positionOf } from './positions.ts'
 import { type ReadReply, type ReadRequest, type Rest, read, readNow, restNow } from './read.ts'
 import type { Reclaimer } from './reclaim.ts'
@@ -48,6 +48,7 @@ import type { Attachment, Topic } from './topic.ts'
 import { type TrimRequest, trim } from './trim.ts'
 import type { PartFrame } from './upload.ts'
 import type { UploadRequest } from './uploads.ts'
+import { WakerVerbs } from './wakes/verbs.ts'
 import type { Wakers } from './wakes/wakers.ts'
 
 const NO_LINKS: readonly Link[] = []
@@ -62,20 +63,15 @@ export interface FoundAtOnce {
   readonly contentType: string | undefined
 }
 
-type Reply<R extends RequestType> = Promise<ReplyOf<R>>
-
-export class Operations {
-  private readonly context: Context
-  private readonly reclaimer: Reclaimer
+export class Operations extends NamedOperations {
   private readonly fetches: Fetches
   private readonly attached: Attachments
-  /** The verbs of Durable Streams subscriptions, which are of no client. */
-  readonly wakers: Wakers
+  /** The verbs of Durable Streams subscriptions. */
+  readonly wakers: WakerVerbs
 
-  constructor(context: Context, reclaimer: Reclaimer, wakers: Wakers) {
-    this.wakers = wakers
-    this.context = context
-    this.reclaimer = reclaimer
+  constructor(context: Context, reclaimer: Reclaimer, wakers: Wakers, authority: Authority) {
+    super(context, reclaimer, authority)
+    this.wakers = new WakerVerbs(wakers, context.gate)
     this.fetches = new Fetches(context)
     this.attached = new Attachments(context, reclaimer)
   }
@@ -87,12 +83,16 @@ export class Operations {
 
   /** Attaches the client to a topic, and creates it if it may; see `Attachments.attach`. */
   attach(client: Client, handle: number, name: string, options: AttachRequest, attaching: Attaching): void {
-    this.attached.attach(client, handle, name, options, attaching)
+    const refusal = this.context.gate.refusalOf(client, name, options.exclusive === true ? 'write' : null)
+    if (refusal !== null) attaching.refused(refusal)
+    else this.attached.attach(client, handle, name, options, attaching)
   }
 
   /** Attaches to a topic that is in memory, at once, and tells nothing of it; see `Attachments.enter`. */
   enter(client: Client, handle: number, name: string, options: AttachRequest): Attachment | null {
-    return this.attached.enter(client, handle, name, options)
+    // A refusal takes the ordinary way, where it is said.
+    const mayWrite = (client.identity.rightsOn(name) & RIGHT.write) !== 0
+    return mayWrite ? this.attached.enter(client, handle, name, options) : null
   }
 
   /** Makes the attachment's topic resident again, and tells when it is; with STORE_CORRUPT or STORE_UNAVAILABLE if it cannot be. */
@@ -107,6 +107,8 @@ export class Operations {
 
   /** Detaches for good: lets go of the topic's fence, if it has it. Resolves when that is durable. */
   async leave(attachment: Attachment): Reply<typeof UP.detach> {
+    // A single request only comes to let go.
+    if (attachment.request !== null) this.context.gate.allowOn(attachment, 'write')
     const released = releaseFence(this.context, attachment)
     this.detach(attachment)
     await released
@@ -118,17 +120,29 @@ export class Operations {
     whenTrue(this.context, error, tell)
   }
 
+  /** Its client may not read the topic any more. */
+  endReading(attachment: Attachment): void {
+    for (const reader of [...(attachment.subscriptions ?? [])]) {
+      reader.close(this.context.gate.refuse(attachment.client, attachment.topic.name, 'read'))
+    }
+  }
+
   /** Ends the attachment, its subscriptions, and its part in uploads. */
   detach(attachment: Attachment): void {
     this.attached.detach(attachment)
   }
 
   append(attachment: Attachment, entry: AppendEntry, bytes: Uint8Array): void {
-    append(this.context, attachment, entry, bytes)
+    if ((attachment.rights & RIGHT.write) !== 0) append(this.context, attachment, entry, bytes)
+    else {
+      const { client, handle, topic } = attachment
+      client.refuse(handle, entry.producerEpoch, entry.sequence, this.context.gate.refuse(client, topic.name, 'write'))
+    }
   }
 
   /** Appends, closes, or both, in one commit; see `atomicAppend`. */
-  atomicAppend(attachment: Attachment, request: AtomicAppend): Promise<AtomicAppended> {
+  async atomicAppend(attachment: Attachment, request: AtomicAppend): Promise<AtomicAppended> {
+    this.context.gate.allowOn(attachment, 'write')
     return using(usable(attachment.topic), () => atomicAppend(this.context, attachment, request))
   }
 
@@ -138,23 +152,28 @@ export class Operations {
    */
   appendAtOnce(attachment: Attachment, request: AtomicAppend, appending: Appending): boolean {
     const { topic } = attachment
-    if (topic.busy || topic.state.closed) return false
+    if (topic.busy || topic.state.closed || (attachment.rights & RIGHT.write) === 0) return false
     atomicAppendNow(this.context, attachment, request, appending)
     return true
   }
 
   async openStream(attachment: Attachment, request: OpenRequest): Reply<typeof UP.openStream> {
+    this.context.gate.allowOn(attachment, 'write')
     checkId(request.streamId, 'stream id')
     return using(attachment.topic, () => openStream(this.context, attachment, request))
   }
 
   async stop(attachment: Attachment, streamId: string | null, reason: string | null): Reply<typeof UP.stop> {
+    const { gate } = this.context
+    gate.allowOn(attachment, 'stop')
     if (streamId !== null) checkId(streamId, 'stream id')
+    gate.note('stop', attachment.client, { topic: attachment.topic.name, stream: streamId })
     return using(usable(attachment.topic), () => stopStreams(this.context, attachment, streamId, reason))
   }
 
   /** Renews the lease of a stream whose writer has nothing to append. */
   async keepStream(attachment: Attachment, streamId: string, fence: number): Reply<typeof UP.stream> {
+    this.context.gate.allowOn(attachment, 'write')
     checkId(streamId, 'stream id')
     return using(usable(attachment.topic), () => keepStream(this.context, attachment, streamId, fence))
   }
@@ -170,11 +189,13 @@ export class Operations {
   }
 
   async trim(attachment: Attachment, request: TrimRequest): Reply<typeof UP.trim> {
+    this.context.gate.allowOn(attachment, 'manage')
     return using(attachment.topic, () => trim(this.context, attachment, request))
   }
 
   /** Changes what is given of the topic's own policy. */
   async policy(attachment: Attachment, policy: PolicyInfo): Reply<typeof UP.policy> {
+    this.context.gate.allowOn(attachment, 'manage')
     const { shard, steadyWallMs } = this.context
     const change = storedPolicy(policy)
     return using(usable(attachment.topic), async (topic) => {
@@ -190,11 +211,6 @@ export class Operations {
     })
   }
 
-  /** The policy that would be in force for a topic of that name with this of its own. Throws BAD_REQUEST. */
-  policyFor(name: string, own: PolicyInfo): PolicyInfo {
-    return policyInfo(effectivePolicy(this.context.policies, name, storedPolicy(own)))
-  }
-
   /** Begins a subscription; deliveries follow the reply. */
   async subscribe(
     attachment: Attachment,
@@ -205,6 +221,8 @@ export class Operations {
     return using(this.readable(attachment), async (topic) => {
       const position = await positionOf(this.context, topic, from)
       usable(topic)
+      // Its client may have shown another token meanwhile.
+      this.context.gate.allowOn(attachment, 'read')
       if (attachment.detached) throw new LitetopicError('UNKNOWN_HANDLE', 'the handle was detached meanwhile')
       admitSubscription(attachment.scopes)
       const given = { raw: options.raw ?? false, credit: options.creditBytes ?? LIMITS.creditBytes }
@@ -244,19 +262,27 @@ export class Operations {
    * All that is committed of a topic from an offset on, or from its start, and what it is, if it is in memory and about `maxBytes` at
    * most. Begins its time to live anew, and its linger, as an attachment does. Null where it is not so. Throws LIMIT_EXCEEDED.
    */
-  readAtOnce(name: string, from: { epoch: number; next: number } | null, maxBytes: number): FoundAtOnce | null {
+  readAtOnce(
+    visitor: Visitor,
+    name: string,
+    from: { epoch: number; next: number } | null,
+    maxBytes: number,
+  ): FoundAtOnce | null {
+    if ((visitor.identity.rightsOn(name) & RIGHT.read) === 0) return null
     const topic = this.attached.visit(name)
     if (topic === null || (from !== null && from.epoch !== topic.state.epoch)) return null
     this.reclaimer.touched(topic)
     const rest = restNow(this.context, topic, from?.next ?? null, maxBytes)
     if (rest === null) return null
+    this.context.gate.note('attach', visitor, { topic: name })
     this.gaveFrom(rest.position, rest.nextOffset, rest.pieces)
     const { epoch, extra } = topic.state
     return { rest, epoch, lineage: extra?.fork?.links ?? NO_LINKS, contentType: extra?.contentType }
   }
 
   /** Begins an upload or goes on with it. `uploadBegun` is to be called behind the reply. */
-  upload(attachment: Attachment, request: UploadRequest): Reply<typeof UP.upload> {
+  async upload(attachment: Attachment, request: UploadRequest): Reply<typeof UP.upload> {
+    this.context.gate.allowOn(attachment, 'write')
     return using(attachment.topic, () => this.context.uploads.begin(attachment, request))
   }
 
@@ -264,15 +290,17 @@ export class Operations {
     this.context.uploads.begun(attachment, uploadId)
   }
 
-  part(attachment: Attachment, frame: PartFrame): Reply<typeof UP.part> {
+  async part(attachment: Attachment, frame: PartFrame): Reply<typeof UP.part> {
+    this.context.gate.allowOn(attachment, 'write')
     return using(attachment.topic, () => this.context.uploads.part(attachment, frame))
   }
 
-  abandon(attachment: Attachment, uploadId: string): Reply<typeof UP.abandon> {
+  async abandon(attachment: Attachment, uploadId: string): Reply<typeof UP.abandon> {
+    this.context.gate.allowOn(attachment, 'write')
     return using(attachment.topic, () => this.context.uploads.abandon(attachment, uploadId))
   }
 
-  fetch(attachment: Attachment, request: FetchRequest): Promise<Fetched> {
+  async fetch(attachment: Attachment, request: FetchRequest): Promise<Fetched> {
     return using(this.readable(attachment), () => this.fetches.fetch(attachment, request))
   }
 
@@ -296,18 +324,6 @@ export class Operations {
     return using(this.readable(attachment), (topic) => contextEntries(this.context, topic, options))
   }
 
-  async describe(name: string): Reply<typeof UP.describe> {
-    const isResident = this.context.registry.resident(checkTopicName(name)) !== undefined
-    return this.withTopic(name, (topic) => {
-      if (topic === null) throw missing(name, false)
-      return using(topic, () => description(this.context, topic, isResident))
-    })
-  }
-
-  async list(prefix: string, options: { after?: string; limit?: number }): Reply<typeof UP.list> {
-    return list(this.context, checkPrefix(prefix), options)
-  }
-
   /** Deletes the attachment's topic, if nothing has ever been stored in it and nobody else has it: it was created for nothing. */
   async undo({ topic }: Attachment): Promise<void> {
     if (topic.end !== null || topic.isDormant || topic.attachments.length > 1) return
@@ -315,61 +331,12 @@ export class Operations {
     if (nextOffset === 0 && producers === null) await this.reclaimer.delete(topic, 'deleted')
   }
 
-  /** Deletes the topic; with an epoch, only that incarnation. */
-  async delete(name: string, epoch: number | null): Reply<typeof UP.delete> {
-    return this.withTopic(checkTopicName(name), async (topic) => {
-      if (topic === null) {
-        // Perhaps it is just being deleted.
-        await allCommitted(this.context, null)
-        return { deleted: false }
-      }
-      if (epoch !== null && topic.state.epoch !== epoch) throw recreated(topic)
-      await this.reclaimer.delete(topic, 'deleted')
-      return { deleted: true }
-    })
-  }
-
-  /** The topic, which is being read: that begins its time to live anew. Throws GONE. */
-  private readable({ topic }: Attachment): Topic {
+  /** The topic, which is being read: that begins its time to live anew. Throws ACCESS_DENIED or GONE. */
+  private readable(attachment: Attachment): Topic {
+    this.context.gate.allowOn(attachment, 'read')
+    const { topic } = attachment
     this.reclaimer.touched(usable(topic))
     return topic
-  }
-
-  /** A new topic that shares the records of this one up to some point; see `fork.ts`. */
-  async fork(client: Client, name: string, request: ForkRequest): Reply<typeof UP.fork> {
-    return this.withTopic(checkTopicName(name), (topic) => {
-      if (topic === null) throw missing(name, request.epoch !== undefined)
-      return using(topic, () => fork(this.context, client, topic, request))
-    })
-  }
-
-  /** Was a topic of that name deleted whose records forks still share? It says so for a moment longer. */
-  async isHidden(name: string): Promise<boolean> {
-    return this.context.shard.isHidden(checkTopicName(name))
-  }
-
-  /** Calls `use` with the topic of that name made resident, or with null. It must decide before it waits for anything. */
-  private withTopic<T>(name: string, use: (topic: Topic | null) => T | Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.context.registry.whenFound(name, (failure, topic) => {
-        try {
-          if (failure !== null) throw failure
-          resolve(use(this.reclaimer.alive(topic)))
-        } catch (error) {
-          reject(error)
-        }
-      })
-    })
-  }
-}
-
-/** Keeps the topic resident until the work is done. */
-async function using<T>(topic: Topic, work: (topic: Topic) => Promise<T>): Promise<T> {
-  topic.uses++
-  try {
-    return await work(topic)
-  } finally {
-    topic.uses--
   }
 }
 

@@ -67,7 +67,7 @@ export function openStream(context: Context, attachment: Attachment, request: Op
     const fence = topic.state.nextOffset
     const record = { state: decision, streamId, slot: verdict.slot, sequence }
     const done = new CallbackItem(reply(fence, fence), reject)
-    appendStreamRecord(context, topic, record, done, attachment.client.principal)
+    appendStreamRecord(context, topic, record, done, attachment.client.identity.principal)
     becomeWriter(context, attachment, streamId, fence)
   })
 }
@@ -94,7 +94,9 @@ export function stopStreams(
         checkOpen(topic)
         admitRecord(context, attachment, id, reason)
       }
-      if (stream === null || !isStreamEnd(stream.state)) stopStream(context, topic, id, reason)
+      if (stream === null || !isStreamEnd(stream.state)) {
+        stopStream(context, topic, id, reason, attachment.client.identity.principal)
+      }
       ended.push(streamInfo(current(topic, stream, id), false))
     }
     context.shard.log.afterCommit(new CallbackItem(() => resolve({ streams: ended }), reject))
@@ -161,7 +163,13 @@ function admitRecord({ clock }: Context, attachment: Attachment, streamId: strin
 }
 
 /** Writes the end of a stream that has none, and tells its writer when it is durable. */
-export function stopStream(context: Context, topic: Topic, streamId: string, reason: string | null): void {
+export function stopStream(
+  context: Context,
+  topic: Topic,
+  streamId: string,
+  reason: string | null,
+  principal?: string,
+): void {
   const writer = topic.writers?.get(streamId)
   const fence = topic.state.openStreams?.get(streamId)?.fence
   const data = reason === null ? undefined : ({ tag: 'json', value: JSON.stringify({ reason }) } as const)
@@ -170,7 +178,7 @@ export function stopStream(context: Context, topic: Topic, streamId: string, rea
       writer.client.notice(writer.handle, 'stopped', { streamId, fence, reason })
     }
   }, ignore)
-  appendStreamRecord(context, topic, { state: 'stopped', streamId, data }, told)
+  appendStreamRecord(context, topic, { state: 'stopped', streamId, data }, told, principal)
   forgetWriter(topic, streamId)
 }
 

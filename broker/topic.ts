@@ -61,6 +61,8 @@ export class Attachment {
   readonly request: RequestFacts | null
   /** Does not hold the topic. */
   readonly observe: boolean
+  /** What its client may do to the topic, as a sum of RIGHT; again with each token that it shows. */
+  rights: number
   /** The topic's fence that it writes under: once the topic's is another one, it may write no more. */
   readonly fence: number
   /** Has written: holds the topic however long it is silent. Set by `Topic.noteWrite`. */
@@ -88,6 +90,7 @@ export class Attachment {
     this.client = client
     this.handle = handle
     this.topic = topic
+    this.rights = client.identity.rightsOn(topic.name)
     this.producerId = facts.producerId
     this.request = facts.request
     this.observe = facts.observe

@@ -23,7 +23,7 @@ import type { Value } from './values.ts'
 import { openSocket } from './websocket.ts'
 
 export interface ConnectOptions {
-  /** For access, where the broker asks for it. A function is called for each connection. */
+  /** An API key or a token, where the broker asks for one. A function is called for each connection. */
   readonly token?: string | (() => string | Promise<string>)
   /** Between two attempts to connect. Default: 100 ms, growing to 10 s, with jitter. */
   readonly reconnect?: Partial<ReconnectOptions>
@@ -70,6 +70,24 @@ export interface ListOptions {
   readonly limit?: number
 }
 
+export interface TokenRequest {
+  /** A session, or a prefix of whole segments: what lies below it is meant, too. */
+  readonly topic: string
+  readonly can: readonly ('read' | 'write' | 'stop' | 'manage')[]
+  /** Default 1 hour, at most 30 days. */
+  readonly forMs?: number
+  /** Who has it: its records carry that, behind the name of the key. Default `token`. */
+  readonly as?: string
+}
+
+export interface IssuedToken {
+  readonly token: string
+  /** Whom records of it are of. */
+  readonly principal: string
+  /** Milliseconds since 1970. */
+  readonly expiresAtMs: number
+}
+
 /**
  * A broker, reached when it is needed. Requests wait for as long as it is unreachable; they reject with UNAUTHENTICATED or
  * VERSION_MISMATCH, which waiting does not change, and with CONNECTION_CLOSED after `close`.
@@ -89,6 +107,11 @@ export interface Broker extends AsyncDisposable {
   describe(name: string): Promise<TopicInfo>
   /** Deletes a topic; false if there was none. With `epoch`: only that incarnation, else RECREATED. Rejects with BAD_NAME. */
   delete(name: string, options?: { readonly epoch?: number }): Promise<boolean>
+  /**
+   * A token for somebody else, such as a browser, who may do some of what this client may. Only who has connected with an API key gets
+   * one. Rejects with ACCESS_DENIED, BAD_REQUEST or BAD_NAME.
+   */
+  issueToken(request: TokenRequest): Promise<IssuedToken>
   /** Waits up to 5 s for what was written to be durable, then closes. Rejects with the first error if something is not durable. */
   close(): Promise<void>
 }
@@ -154,6 +177,14 @@ class RemoteBroker implements Broker {
     // Asked twice, it cannot hit a topic that was created in between.
     const { deleted } = await this.connection.ask(UP.delete, (request) => [UP.delete, request, name, epoch])
     return deleted
+  }
+
+  issueToken(request: TokenRequest): Promise<IssuedToken> {
+    return this.connection.ask(UP.issueToken, (number) => [
+      UP.issueToken,
+      number,
+      { ...request, can: [...request.can] },
+    ])
   }
 
   close(): Promise<void> {

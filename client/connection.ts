@@ -322,7 +322,9 @@ export class Connection {
   /** A token that has run out can be replaced if there is a function to ask; one that was never good cannot. */
   private isFinal(error: LitetopicError, wasOpen: boolean): boolean {
     if (error.code === 'VERSION_MISMATCH') return true
-    return error.code === 'UNAUTHENTICATED' && !(wasOpen && typeof this.setup.token === 'function')
+    if (error.code !== 'UNAUTHENTICATED') return false
+    const isReplaceable = wasOpen || error.details.reason === 'expired'
+    return !(isReplaceable && typeof this.setup.token === 'function')
   }
 
   private shut(error: LitetopicError): void {

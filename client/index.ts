@@ -14,7 +14,15 @@ export {
 } from '../protocol/index.ts'
 export type { AppendOptions } from './append-large.ts'
 export { type Clock, systemClock } from './clock.ts'
-export { type Broker, type ConnectOptions, connect, type ListOptions, type SessionOptions } from './connect.ts'
+export {
+  type Broker,
+  type ConnectOptions,
+  connect,
+  type IssuedToken,
+  type ListOptions,
+  type SessionOptions,
+  type TokenRequest,
+} from './connect.ts'
 export type { AsOf, Context, ContextChange, ContextPages } from './context.ts'
 export type { ForkOptions, ForkPoint } from './fork.ts'
 export type { GenerateFunction, StreamResult } from './generate.ts'

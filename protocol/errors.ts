@@ -27,6 +27,10 @@ export const ERRORS = {
   HELLO_EXPECTED: entry('the first frame of a connection must be hello, and come in time', { closes: true }),
   UNAUTHENTICATED: entry('the token is missing, wrong or expired', { closes: true }),
   ACCESS_DENIED: entry('the token does not grant this'),
+  ACCESS_UNAVAILABLE: entry('the keys by which tokens are verified cannot be fetched at present', {
+    retry: true,
+    closes: true,
+  }),
   SHUTTING_DOWN: entry('the broker is stopping; come back after the delay it names', { retry: true }),
   LIMIT_EXCEEDED: entry(
     'a bound of limits.ts or of the configuration; details name the limit, the value and the bound',

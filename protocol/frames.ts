@@ -42,6 +42,7 @@ export const UP = {
   stream: 19,
   closeTopic: 20,
   fork: 21,
+  issueToken: 22,
   upload: 24,
   part: 25,
   abandon: 26,
@@ -73,6 +74,8 @@ const duration = uint()
 const dataTag = literal('text', 'json', 'bytes')
 const contentType = text(LIMITS.contentTypeBytes)
 const lingerMs = either(duration, literal('forever'))
+
+const right = literal('read', 'write', 'stop', 'manage')
 
 const retention = { maxBytes: nullable(uint()), maxRecords: nullable(uint()), maxAgeMs: nullable(duration) }
 const life = { ttlMs: nullable(duration), expiresAtMs: nullable(uint()) }
@@ -181,6 +184,11 @@ export const UP_FRAMES = {
     /** `at`: the first record that the fork does not share; the end, where it is not said. */
     object({}, { at: from, epoch, policy }),
   ),
+  [UP.issueToken]: tuple(
+    literal(UP.issueToken),
+    request,
+    object({ topic: name, can: list(right) }, { forMs: duration, as: name }),
+  ),
   [UP.upload]: tuple(literal(UP.upload), request, handle, name, object({ tag: dataTag }, { id: name, size: uint() })),
   [UP.part]: tuple(literal(UP.part), request, handle, name, uint(), uint(0xffff_ffff), bytes),
   [UP.abandon]: tuple(literal(UP.abandon), request, handle, name),
@@ -281,6 +289,7 @@ export const REPLIES = {
   [UP.closeTopic]: object({ offset, nextOffset: offset }),
   /** `offset`: where the fork goes on by itself. */
   [UP.fork]: object({ epoch, created: bool, offset, firstOffset: offset, nextOffset: offset, cursor: text(64) }),
+  [UP.issueToken]: object({ token: text(LIMITS.accessTokenBytes), principal: text(), expiresAtMs: uint() }),
   /** `offset`: there is a record of that id, or of this upload, already; nothing is to be uploaded. */
   [UP.upload]: object({ storedParts: uint() }, { offset: nullable(offset) }),
   [UP.part]: object({}),

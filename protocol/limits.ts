@@ -51,6 +51,20 @@ export const LIMITS = {
   stringBytes: 64 * KiB,
   /** A token for access. */
   accessTokenBytes: 16 * KiB,
+  /** Prefixes that one principal has rights on. */
+  grantsPerPrincipal: 64,
+  /** API keys of a broker. */
+  accessKeys: 10_000,
+  /** For how long a token is issued at most. */
+  accessTokenMaxMs: 30 * 86_400_000,
+  /** Wrong tokens from one address before it is refused for a while, that while, and addresses that are remembered. */
+  accessFailures: 20,
+  accessFailuresMs: 60_000,
+  accessAddresses: 10_000,
+  /** The audit log: of one file, files that were set aside and are kept, and what waits to be written. */
+  auditBytes: 16 * MiB,
+  auditFiles: 8,
+  auditWaitingBytes: 4 * MiB,
   /** Handles per connection: attachments of one client. */
   handlesPerConnection: 1_048_576,
   /** Subscriptions per connection. */

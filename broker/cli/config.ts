@@ -5,7 +5,7 @@
 
 import { readFile } from 'node:fs/promises'
 import { checkPrefix, isLitetopicError, LitetopicError } from '../../protocol/index.ts'
-import type { LimitOptions, PrefixLimits } from '../index.ts'
+import type { JwtOptions, LimitOptions, PrefixLimits } from '../index.ts'
 import { parseDuration, parseLinger } from './duration.ts'
 
 /** Where the data goes when nothing else is said. */
@@ -35,6 +35,12 @@ export interface ServeConfig {
   policies?: Record<string, PolicyConfig>
   webhookHosts?: string[]
   publicUrl?: string
+  accessFile?: string
+  insecureOpen?: boolean
+  jwt?: JwtOptions[]
+  allowOrigins?: string[]
+  tlsCert?: string
+  tlsKey?: string
 }
 
 type Reader<T> = (value: unknown, key: string) => T
@@ -65,6 +71,15 @@ const POLICY_KEYS = {
   limits: (value: unknown, key: string): PolicyConfig => ({ limits: readKeys(value, key, PREFIX_LIMITS) }),
 }
 
+const JWT_TEXTS = ['name', 'issuer', 'audience', 'algorithm', 'secretFile', 'publicKeyFile', 'jwksFile', 'jwksUrl']
+/** What they mean is checked where they are used. */
+const JWT_KEYS = {
+  ...Object.fromEntries(
+    JWT_TEXTS.map((name) => [name, (value: unknown, key: string): object => ({ [name]: nonEmpty(value, key) })]),
+  ),
+  grants: (value: unknown, key: string): object => ({ grants: plainObject(value, key) }),
+}
+
 const KEYS = {
   host: (value: unknown, key: string): ServeConfig => ({ host: nonEmpty(value, key) }),
   port: (value: unknown, key: string): ServeConfig => ({ port: port(value, key) }),
@@ -78,6 +93,14 @@ const KEYS = {
   policies: (value: unknown, key: string): ServeConfig => ({ policies: policies(value, key) }),
   webhookHosts: (value: unknown, key: string): ServeConfig => ({ webhookHosts: texts(value, key) }),
   publicUrl: (value: unknown, key: string): ServeConfig => ({ publicUrl: nonEmpty(value, key) }),
+  accessFile: (value: unknown, key: string): ServeConfig => ({ accessFile: nonEmpty(value, key) }),
+  jwt: (value: unknown, key: string): ServeConfig => ({
+    jwt: list(value, key).map((one, i) => readKeys(one, `${key}.${i}`, JWT_KEYS) as JwtOptions),
+  }),
+  allowOrigins: (value: unknown, key: string): ServeConfig => ({ allowOrigins: texts(value, key) }),
+  tlsCert: (value: unknown, key: string): ServeConfig => ({ tlsCert: nonEmpty(value, key) }),
+  tlsKey: (value: unknown, key: string): ServeConfig => ({ tlsKey: nonEmpty(value, key) }),
+  insecureOpen: (value: unknown, key: string): ServeConfig => ({ insecureOpen: flag(value, key) }),
 }
 
 /** Reads and checks the file. Throws BAD_REQUEST, with the key in its details if it is about one. */
@@ -165,9 +188,18 @@ function nonEmpty(value: unknown, key: string): string {
   throw wrong(key, 'must be text', value)
 }
 
+function flag(value: unknown, key: string): boolean {
+  if (typeof value === 'boolean') return value
+  throw wrong(key, 'must be true or false', value)
+}
+
 function texts(value: unknown, key: string): string[] {
-  if (Array.isArray(value)) return value.map((one, i) => nonEmpty(one, `${key}.${i}`))
-  throw wrong(key, 'must be a list of texts', value)
+  return list(value, key, 'must be a list of texts').map((one, i) => nonEmpty(one, `${key}.${i}`))
+}
+
+function list(value: unknown, key: string, rule = 'must be a list'): unknown[] {
+  if (Array.isArray(value)) return value
+  throw wrong(key, rule, value)
 }
 
 function plainObject(value: unknown, key: string): Record<string, unknown> {

@@ -14,6 +14,8 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'DATA_DIR_UNUSABLE',
   'DATA_DIR_VERSION',
   'PORT_IN_USE',
+  'UNAUTHENTICATED',
+  'ACCESS_DENIED',
 ])
 
 /** Of `serve`, which can take another directory, and of others that find what only `verify` tells. */
@@ -27,6 +29,7 @@ const SERVE_REMEDIES: Partial<Record<ErrorCode, string>> = {
 const REMEDIES: Partial<Record<ErrorCode, string>> = {
   BROKER_UNREACHABLE: 'start a broker with "litetopic serve", or name yours with --url or LITETOPIC_URL',
   PORT_IN_USE: '--port names another one, or 0 for any free one',
+  UNAUTHENTICATED: 'give an API key or token in LITETOPIC_TOKEN, or with --token-file',
   NOT_FOUND: 'see what there is with "litetopic list"',
   STREAM_EXISTS: 'choose another id with --stream',
   STREAM_ENDED: 'choose another id with --stream',

@@ -4,6 +4,7 @@
 import { createRequire } from 'node:module'
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { DEFAULT_HOST, DEFAULT_PORT, isLitetopicError, LitetopicError } from '../../protocol/index.ts'
+import { parseRights } from '../access/rights.ts'
 import { type CommandWords, completion, SHELLS, type Shell } from './completion.ts'
 import { DEFAULT_DATA_DIR, durability, port } from './config.ts'
 import { type DeleteOptions, deleteTopic } from './delete.ts'
@@ -11,16 +12,18 @@ import { parseDuration, parseLinger } from './duration.ts'
 import { describeFailure, EXIT } from './failure.ts'
 import { type ForkOptions, fork } from './fork.ts'
 import { type InspectOptions, inspect } from './inspect.ts'
+import { createKey, type GrantOption, type KeyOptions, listKeys, parseGrant, revokeKey } from './key.ts'
 import { type ListOptions, list } from './list.ts'
 import { write } from './output.ts'
 import { type PinOptions, pin } from './pin.ts'
 import { type PublishOptions, publish } from './publish.ts'
 import { publishFile } from './publish-file.ts'
-import { URL_VARIABLE } from './remote.ts'
+import { TOKEN_VARIABLE, URL_VARIABLE } from './remote.ts'
 import { type ResumeOptions, resume } from './resume.ts'
 import type { ServeOptions } from './serve.ts'
 import { type StopOptions, stop } from './stop.ts'
 import { type TailOptions, tail } from './tail.ts'
+import { type TokenOptions, token } from './token.ts'
 import type { TopOptions } from './top.ts'
 import type { VerifyFlags } from './verify.ts'
 
@@ -62,6 +65,8 @@ function program(): Command {
   addTop(command)
   addVerify(command)
   addBackup(command)
+  addKey(command)
+  addToken(command)
   addCompletion(command)
   return command
 }
@@ -82,6 +87,17 @@ function addServe(program: Command): void {
     .option('--webhook-hosts <hosts>', 'where webhooks may go, with commas between (default: nowhere)', (text) =>
       text.split(','),
     )
+    .option(
+      '--tls-cert <file>',
+      'speak TLS with this certificate and those behind it in the file, PEM; SIGHUP reads it again',
+    )
+    .option('--tls-key <file>', 'its private key, PEM')
+    .option(
+      '--allow-origin <origin>',
+      'web pages that may use the broker, such as https://app.example.com, or *; as often as needed',
+      (text, before: string[] = []) => [...before, text],
+    )
+    .option('--insecure-open', 'without access configured, let whoever reaches the broker do everything')
     .option('--public-url <url>', 'where others reach this broker: what webhooks are told to call back')
     .option('--config <file>', 'JSON: host, port, data, durability, linger, policies; options come before it')
     .action(async (options: ServeFlags) => {
@@ -227,21 +243,59 @@ function addBackup(program: Command): void {
     })
 }
 
+function addKey(program: Command): void {
+  const key = program.command('key').description('API keys: who may use a broker, running or not, and for what')
+  const withData = (command: Command): Command =>
+    command.option('--data <directory>', `the data directory of the broker (default: ${DEFAULT_DATA_DIR})`)
+  withData(key.command('create <name>'))
+    .description('make a key and print it')
+    .option(
+      '--grant <prefix=rights>',
+      'read, write, stop, manage, all or none, on a prefix or *; as often as needed',
+      (text, before: GrantOption[] = []) => [...before, value(parseGrant)(text)],
+    )
+    .option('--json', 'as JSON')
+    .action(async (name: string, options: KeyOptions & { grant?: GrantOption[] }) => createKey(name, options))
+  withData(key.command('list'))
+    .description('list keys, by which no key can be known')
+    .option('--json', 'one key a line, as JSON')
+    .action(async (options: KeyOptions) => listKeys(options))
+  withData(key.command('revoke <id>'))
+    .description('revoke a key, and the tokens that it has issued')
+    .action(async (id: string, options: KeyOptions) => revokeKey(id, options))
+}
+
+function addToken(program: Command): void {
+  remote(program.command('token'))
+    .description('print a token for a browser: some rights on a topic or prefix, for a while')
+    .requiredOption('--topic <topic>', 'the topic, or prefix, that it is for')
+    .requiredOption('--can <rights>', 'read, write, stop, manage, with commas between', value(parseRights, '--can'))
+    .option('--for <duration>', 'how long it is good for, at most 30d (default: 1h)', value(parseDuration))
+    .option('--as <name>', 'who has it, which its records carry (default: token)')
+    .option('--data <directory>', `the data directory that signs it, without --url (default: ${DEFAULT_DATA_DIR})`)
+    .option('--json', 'as JSON')
+    .action(async (options: TokenOptions) => token(options))
+}
+
 interface ServeFlags extends Omit<ServeOptions, 'dataDir' | 'lingerMs'> {
+  allowOrigin?: string[]
   data?: string
   linger?: number | 'forever'
 }
 
-function serveOptions({ data, linger, ...rest }: ServeFlags): ServeOptions {
+function serveOptions({ data, linger, allowOrigin, ...rest }: ServeFlags): ServeOptions {
   return {
     ...rest,
+    ...(allowOrigin === undefined ? {} : { allowOrigins: allowOrigin }),
     ...(data === undefined ? {} : { dataDir: data }),
     ...(linger === undefined ? {} : { lingerMs: linger }),
   }
 }
 
 function remote(command: Command): Command {
-  return command.option('--url <url>', `the broker's address (default: ${URL_VARIABLE}, or the default of serve)`)
+  return command
+    .option('--url <url>', `the broker's address (default: ${URL_VARIABLE}, or the default of serve)`)
+    .option('--token-file <file>', `has an API key or token (default: what is in ${TOKEN_VARIABLE})`)
 }
 
 /** Has commander name the option when its value is refused. */

@@ -1,6 +1,16 @@
 /** Puts the routes together, and around them what holds for all: ids, CORS, problems, what there is at a path, and its description. */
 
-import { CONNECTIONS_PATH, ERRORS, isErrorCode, LIMITS, LitetopicError, WEBSOCKET_PATH } from '../../protocol/index.ts'
+import {
+  asLitetopicError,
+  CONNECTIONS_PATH,
+  ERRORS,
+  isErrorCode,
+  LIMITS,
+  LitetopicError,
+  WEBSOCKET_PATH,
+} from '../../protocol/index.ts'
+import { denied } from '../access/gate.ts'
+import { RIGHT } from '../access/rights.ts'
 import { increment } from '../observe/counts.ts'
 import { METRICS_TYPE } from '../observe/metrics.ts'
 import { answerProblem } from './answers.ts'
@@ -16,6 +26,8 @@ import { requestError, STATUS, StatusError } from './problem.ts'
 import { queryReader } from './query.ts'
 import { ROUTES } from './routes.ts'
 
+const OPEN = { openTo: 'everybody' } as const
+
 /** Adds all routes to the app. */
 export function addRoutes(app: App, face: Face): void {
   const methods = new MethodTable()
@@ -27,11 +39,23 @@ export function addRoutes(app: App, face: Face): void {
     compress(route)
   })
   app.addHook('onRequest', (request, reply, done) => {
-    reply.headers(fixedHeaders(request.id))
+    const { origins } = face
+    reply.headers(fixedHeaders(request.id)).headers(origins.headersFor(request.raw))
+    const refusal = origins.refusal(request.raw)
+    if (refusal !== null) {
+      done(refusal)
+      return
+    }
     // An open connection is told in its own words.
     if (face.stopping !== null && !request.url.startsWith(`${CONNECTIONS_PATH}/`)) done(face.stopping)
     else if (request.url.length > LIMITS.httpUrlBytes) done(urlTooLong(request.url.length))
     else done(queryFault(request.url))
+  })
+  app.addHook('onRequest', (request, _reply, done) => {
+    const { url, config } = request.routeOptions
+    // There is nothing at a path without a route, whoever asks.
+    if (url === undefined || config.openTo !== undefined) done()
+    else authenticate(face, request, done)
   })
   app.setErrorHandler((error, request, reply) => {
     increment(face.options.counts.rejected, requestError(error).code)
@@ -42,7 +66,7 @@ export function addRoutes(app: App, face: Face): void {
   openapi.register(app)
   describeProblems(app)
   exposeMetrics(app, face)
-  app.get(WEBSOCKET_PATH, { schema: { hide: true } }, (_request, reply) => {
+  app.get(WEBSOCKET_PATH, { schema: { hide: true }, config: OPEN }, (_request, reply) => {
     reply.header('upgrade', 'websocket')
     throw new StatusError(426, 'BAD_REQUEST', 'here is the WebSocket protocol: connect with a client of litetopic')
   })
@@ -51,6 +75,16 @@ export function addRoutes(app: App, face: Face): void {
       routes(own, face)
       done()
     })
+  }
+}
+
+function authenticate(face: Face, request: Request, done: (error?: Error) => void): void {
+  try {
+    const under = face.authenticate(request)
+    if (under === undefined) done()
+    else under.then(() => done(), done)
+  } catch (error) {
+    done(asLitetopicError(error))
   }
 }
 
@@ -107,7 +141,7 @@ function describeProblems(app: App): void {
     errors: ['NOT_FOUND'] as const,
     response: { 200: { type: 'object', required: Object.keys(properties), properties } },
   }
-  app.get<{ Params: { code: string } }>('/problems/:code', { schema }, (request, reply) => {
+  app.get<{ Params: { code: string } }>('/problems/:code', { schema, config: OPEN }, (request, reply) => {
     const { code } = request.params
     if (!isErrorCode(code)) throw new LitetopicError('NOT_FOUND', 'there is no error of this code')
     const { means, retry } = ERRORS[code]
@@ -122,7 +156,9 @@ function exposeMetrics(app: App, face: Face): void {
     tags: ['broker'],
     response: { 200: { content: { 'text/plain': { schema: { type: 'string' } } } } },
   }
-  app.get('/metrics', { schema }, async (_request, reply) => {
+  app.get('/metrics', { schema }, async (request, reply) => {
+    // They tell of all topics together.
+    if ((face.identityOf(request).rightsOn('') & RIGHT.read) === 0) throw denied('', 'read')
     reply.type(METRICS_TYPE)
     return face.options.metrics()
   })

@@ -5,6 +5,7 @@
 
 import { asLitetopicError, invariant, LitetopicError } from '../../protocol/index.ts'
 import type { Link } from '../../storage/index.ts'
+import type { Identity } from '../access/identity.ts'
 import type { Attaching, AttachReply } from '../attach.ts'
 import type { Client, NoticeEvent, NoticeFacts, SharedBatches } from '../client.ts'
 import type { Operations } from '../operations.ts'
@@ -59,8 +60,8 @@ const ENDED = new LitetopicError('CONNECTION_CLOSED', 'the request ended before 
 const NO_LINKS: readonly Link[] = []
 
 export abstract class CallerLink implements Client, Attaching {
-  /** Who it is, once access is configured. */
-  readonly principal: string | undefined = undefined
+  readonly identity: Identity
+  readonly address: string
   /** Told what happens to the topic while it is attached. */
   onNotice: ((event: NoticeEvent, facts: NoticeFacts) => void) | null = null
   /** Told how many more parts of an upload it may send; 0 takes grants back. */
@@ -84,9 +85,14 @@ export abstract class CallerLink implements Client, Attaching {
   protected uploads: string[] | null = null
   protected readings: Map<number, { reading: Reading; subscription: Subscription | null }> | null = null
 
-  constructor(owner: CallerOwner, outlet: Outlet) {
+  private leaveIdentity: () => void = () => undefined
+
+  constructor(owner: CallerOwner, outlet: Outlet, identity: Identity, address: string) {
     this.owner = owner
     this.outlet = outlet
+    this.identity = identity
+    this.address = address
+    this.leaveIdentity = identity.whenOver((error) => this.end(error))
   }
 
   /** Throws STORE_UNAVAILABLE while the store is opened anew. */
@@ -118,7 +124,10 @@ export abstract class CallerLink implements Client, Attaching {
 
   /** Its core is no more: everything ends for this reason. */
   away(error: LitetopicError): void {
-    if (this.used === null) return
+    if (this.used !== null) this.end(error)
+  }
+
+  private end(error: LitetopicError): void {
     this.stopLive(error)
     if (this.over === null) this.finish(error)
   }
@@ -258,6 +267,7 @@ export abstract class CallerLink implements Client, Attaching {
 
   private finish(error: LitetopicError): void {
     this.over = error
+    this.leaveIdentity()
     if (this.attachment !== null) {
       if (this.uploads !== null) this.leaveNothing(this.attachment, this.uploads)
       this.operations.detach(this.attachment)

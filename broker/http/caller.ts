@@ -12,6 +12,9 @@ import {
   type ReplyOf,
   type UP,
 } from '../../protocol/index.ts'
+import type { IssuedToken } from '../access/authority.ts'
+import type { Right } from '../access/rights.ts'
+import type { TokenRequest } from '../access/tokens.ts'
 import type { Appending, AtomicAppend, AtomicAppended } from '../atomic-append.ts'
 import type { AttachReply, AttachRequest } from '../attach.ts'
 import type { Fetched, FetchRequest } from '../fetch.ts'
@@ -149,7 +152,7 @@ export class Caller extends CallerLink {
 
   /** What would hold for a topic of that name with this policy of its own. Throws BAD_REQUEST or STORE_UNAVAILABLE. */
   policyFor(name: string, own: PolicyInfo): PolicyInfo {
-    return this.operations.policyFor(name, own)
+    return this.operations.policyFor(this, name, own)
   }
 
   resume(request: ResumeRequest): Promise<ReplyOf<typeof UP.resume>> {
@@ -233,11 +236,11 @@ export class Caller extends CallerLink {
   }
 
   describe(name: string): Promise<ReplyOf<typeof UP.describe>> {
-    return this.told(this.operations.describe(name))
+    return this.told(this.operations.describe(this, name))
   }
 
   list(prefix: string, options: { after?: string; limit?: number }): Promise<ReplyOf<typeof UP.list>> {
-    return this.told(this.operations.list(prefix, options))
+    return this.told(this.operations.list(this, prefix, options))
   }
 
   /** A new topic that shares the records of this one up to some point. */
@@ -245,14 +248,24 @@ export class Caller extends CallerLink {
     return this.told(this.operations.fork(this, name, request))
   }
 
+  /** Throws ACCESS_DENIED: for a request that asks for several verbs, so that none is done if one may not be. */
+  require(name: string, right: Right): void {
+    this.operations.require(this, name, right)
+  }
+
+  /** A token for somebody else, who may do some of what it may itself. */
+  issueToken(request: TokenRequest): Promise<IssuedToken> {
+    return this.told(this.operations.issueToken(this, request))
+  }
+
   /** Was a topic of that name deleted whose records forks still share? */
   isHidden(name: string): Promise<boolean> {
-    return this.told(this.operations.isHidden(name))
+    return this.told(this.operations.isHidden(this, name))
   }
 
   /** Deletes a topic; with an epoch, only that incarnation. */
   delete(name: string, epoch: number | null): Promise<ReplyOf<typeof UP.delete>> {
-    return this.told(this.operations.delete(name, epoch))
+    return this.told(this.operations.delete(this, name, epoch))
   }
 }
 

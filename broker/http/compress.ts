@@ -2,6 +2,7 @@
 
 import { brotliCompress, constants, gzip } from 'node:zlib'
 import { LIMITS } from '../../protocol/index.ts'
+import { addVary } from './cors.ts'
 import type { Reply, Request } from './fastify.ts'
 
 /** Takes about as long as gzip, and gives less. */
@@ -37,8 +38,7 @@ function isJson(reply: Reply, payload: unknown): boolean {
   if (reply.hasHeader('content-encoding') || hasStrongTag(reply)) return false
   const type = reply.getHeader('content-type')
   if (typeof type !== 'string' || !/^application\/(?:[\w.-]+\+)?(?:json|x-ndjson)\b/.test(type)) return false
-  const vary = reply.getHeader('vary')
-  reply.header('vary', vary === undefined ? 'accept-encoding' : `${vary}, accept-encoding`)
+  addVary(reply, 'accept-encoding')
   return payload.length >= LIMITS.httpCompressBytes
 }
 

@@ -1,7 +1,4 @@
-/**
- * Requests of web pages of other origins. There are no cookies, and whoever reaches the port may use it by WebSocket, too: so any
- * origin may, and sees every header. A preflight is answered for each path that there is.
- */
+/** What browsers are told: headers of every answer, and preflights, which are answered for each path that there is. See origins.ts. */
 
 import type { Reply, Request } from './fastify.ts'
 
@@ -16,6 +13,12 @@ export function answerPreflight(request: Request, reply: Reply, methods: readonl
   reply.header('allow', [...methods, 'OPTIONS'].join(', '))
   reply.header('access-control-allow-methods', METHODS)
   if (typeof asked === 'string' && HEADER_NAMES.test(asked)) reply.header('access-control-allow-headers', asked)
-  reply.header('vary', 'access-control-request-headers')
+  addVary(reply, 'access-control-request-headers')
   reply.header('access-control-max-age', PREFLIGHT_SECONDS).code(204).send()
+}
+
+/** The answer depends on that header of the request, too. */
+export function addVary(reply: Reply, name: string): void {
+  const vary = reply.getHeader('vary')
+  reply.header('vary', vary === undefined ? name : `${vary}, ${name}`)
 }

@@ -1,7 +1,10 @@
 /** What the routes have of the broker: a caller for each request, and what is true of all requests together. */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { LIMITS, LitetopicError } from '../../protocol/index.ts'
+import { asLitetopicError, LIMITS, LitetopicError } from '../../protocol/index.ts'
+import { addressOf } from '../access/address.ts'
+import type { Authority } from '../access/authority.ts'
+import { Identity, NOBODY } from '../access/identity.ts'
 import type { Clock } from '../clock.ts'
 import type { Core } from '../core.ts'
 import type { Counts } from '../observe/counts.ts'
@@ -11,6 +14,7 @@ import type { Socket } from '../ws/socket.ts'
 import { Bodies, cutOff, type Held } from './bodies.ts'
 import { Caller, type CallerOwner, type Outlet } from './caller.ts'
 import type { Reply, Request } from './fastify.ts'
+import { Origins, type PageOptions } from './origins.ts'
 import { type Placed, Present } from './present.ts'
 import { EventStreams } from './sse.ts'
 
@@ -27,12 +31,21 @@ export interface FaceOptions {
   readonly counts: Counts
   /** All that is measured, in the format of Prometheus. */
   readonly metrics: () => Promise<string>
+  readonly authority: Authority
+  readonly pages: PageOptions
   /** Where others reach it: a url with no slash at its end. */
   readonly publicUrl: () => string
 }
 
+/** What a look at the token of a request has found. */
+type Looked = Identity | Promise<Identity> | LitetopicError
+
 /** A request and its response, under way. */
 export interface Exchange extends Held, Placed {
+  /** Whose it is, once that is known, and where it comes from. */
+  identity: Identity
+  readonly address: string
+  looked: Looked | null
   caller: Caller | null
   /** What has become of its body, where that was taken before the routes saw the request. */
   taken: Buffer | LitetopicError | null
@@ -46,6 +59,7 @@ export class Face implements CallerOwner {
   readonly options: FaceOptions
   readonly bodies: Bodies
   readonly events: EventStreams
+  readonly origins: Origins
   private readonly open = new Present<Exchange>()
   private relieved: (() => void)[] = []
   /** Takes a connection over HTTP as it takes WebSockets. */
@@ -58,6 +72,7 @@ export class Face implements CallerOwner {
     this.options = options
     this.bodies = new Bodies(options.clock)
     this.events = new EventStreams(options.clock, options.unsent)
+    this.origins = new Origins(options.pages, options.authority)
   }
 
   /** Throws STORE_UNAVAILABLE while the store is opened anew. */
@@ -83,16 +98,60 @@ export class Face implements CallerOwner {
     const exchange = exchangeOf(request.raw)
     if (exchange !== null) return this.callerOf(exchange, raw, outlet)
     // It was over before it was looked at.
-    const caller = new Caller(this, new ResponseOutlet(raw))
+    const caller = new Caller(this, new ResponseOutlet(raw), NOBODY, addressOf(request.raw))
     caller.close()
     return caller
   }
 
   /** The same for an exchange that is at hand. */
   callerOf(exchange: Exchange, response: ServerResponse, outlet: Outlet = new ResponseOutlet(response)): Caller {
-    const caller = new Caller(this, outlet)
+    const caller = new Caller(this, outlet, exchange.identity, exchange.address)
     exchange.caller = caller
     return caller
+  }
+
+  /** Whose the request is: of its bearer. Throws, or rejects with, UNAUTHENTICATED or RATE_LIMITED. At once, if it can be. */
+  authenticate({ raw }: Request): void | Promise<void> {
+    const exchange = exchangeOf(raw)
+    if (exchange === null) return
+    const found = this.lookAt(raw, exchange)
+    if (found instanceof LitetopicError) throw found
+    const use = (identity: Identity): void => {
+      exchange.identity = identity
+    }
+    return found instanceof Promise ? found.then(use) : use(found)
+  }
+
+  /** The same for one that is not to wait: false where it must, or is refused, or its page is, which is for the routes to say. */
+  mayServe(request: IncomingMessage, exchange: Exchange): boolean {
+    if (this.origins.refusal(request) !== null) return false
+    const found = this.lookAt(request, exchange)
+    if (!(found instanceof Identity)) return false
+    exchange.identity = found
+    return true
+  }
+
+  /** Once for each request: a wrong token counts once. */
+  private lookAt(request: IncomingMessage, exchange: Exchange): Looked {
+    exchange.looked ??= this.identify(request, exchange.address)
+    return exchange.looked
+  }
+
+  private identify(request: IncomingMessage, address: string): Looked {
+    const [, token] = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '') ?? []
+    try {
+      const found = this.options.authority.identify(token, address)
+      // Nobody may wait for it.
+      if (found instanceof Promise) found.catch(() => undefined)
+      return found
+    } catch (error) {
+      return asLitetopicError(error)
+    }
+  }
+
+  /** As `authenticate` has found it. */
+  identityOf({ raw }: Request): Identity {
+    return exchangeOf(raw)?.identity ?? NOBODY
   }
 
   /** The body of a request, whole, up to the limit of its route. It counts until the response has ended. */
@@ -126,7 +185,10 @@ export class Face implements CallerOwner {
   /** A request has come. */
   begun(request: IncomingMessage, response: ServerResponse): Exchange {
     const { open, bodies } = this
-    const exchange: Exchange = { caller: null, taken: null, bodyBytes: 0, place: -1 }
+    const exchange: Exchange = {
+      ...{ identity: NOBODY, looked: null, caller: null, taken: null, bodyBytes: 0, place: -1 },
+      address: addressOf(request),
+    }
     open.add(exchange)
     ;(request as Exchanging)[EXCHANGE] = exchange
     response.once('close', () => {

@@ -1,11 +1,13 @@
 /** The one place that knows Fastify: what the routes need of it, under the names they use. */
 
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
 import { type ErrorCode, LIMITS } from '../../protocol/index.ts'
 import { checkBy, checkSchema, type Schema } from './check.ts'
 import { DirectRequest } from './direct-request.ts'
 import { OneWriteResponse } from './one-write.ts'
+import type { TlsContent } from './tls.ts'
 import { answerOn, answerUnreadable } from './unreadable.ts'
 
 export type App = FastifyInstance
@@ -14,6 +16,10 @@ export type Reply = FastifyReply
 export type Route = RouteOptions
 
 declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Why the route asks for no token. */
+    readonly openTo?: 'everybody' | 'whoever has the token of a wake'
+  }
   /** What openapi.ts tells of a route beside its schemas. */
   interface FastifySchema {
     readonly operationId?: string
@@ -35,15 +41,16 @@ declare module 'fastify' {
 const ENCODED = 3
 
 /**
- * A server that does not listen yet, and the routes on it. `refuse` answers what does not even reach the routes; `serve` gets
- * every request, and hands on to the routes what it does not answer itself.
+ * A server that does not listen yet, over TLS or not, and the routes on it. `refuse` answers what does not even reach the routes; `serve`
+ * gets every request, and hands on to the routes what it does not answer itself.
  */
 export function createApp(
   refuse: (error: Error, request: Request, reply: Reply) => void,
   serve: (request: DirectRequest, response: ServerResponse, routes: RequestListener) => void,
   requestId: (request: IncomingMessage) => string,
-): { app: App; http: Server } {
-  const http = createServer({
+  tls: TlsContent | null = null,
+): { app: App; http: Server | TlsServer } {
+  const options = {
     IncomingMessage: DirectRequest as typeof IncomingMessage,
     ServerResponse: OneWriteResponse,
     maxHeaderSize: LIMITS.httpHeaderBytes,
@@ -51,7 +58,11 @@ export function createApp(
     keepAliveTimeout: LIMITS.httpKeepAliveMs,
     // A stream that a client sends or reads may last for hours.
     requestTimeout: 0,
-  })
+  }
+  const http =
+    tls === null
+      ? createServer(options)
+      : createTlsServer({ ...options, ...tls, handshakeTimeout: LIMITS.httpHeaderMs })
   // Nothing has moved on the socket: the client takes no more of its answer, or has no request there.
   http.setTimeout(LIMITS.eventStuckMs, (socket) => {
     if (socket.writableLength > 0 || answerOn(socket) === null) socket.destroy()

@@ -1,12 +1,6 @@
-/**
- * What is on every response, whoever sends it. There are no cookies, and whoever reaches the port may use it by WebSocket, too: so pages
- * of any origin may ask, and see every header.
- */
+/** What is on every response, whoever sends it. What a page may see of it says origins.ts. */
 
 export const FIXED_HEADERS: Readonly<Record<string, string>> = {
-  'access-control-allow-origin': '*',
-  'access-control-expose-headers': '*',
-  'cross-origin-resource-policy': 'cross-origin',
   'x-content-type-options': 'nosniff',
   // What users store is no page of this site, whatever type they gave it.
   'content-security-policy': "default-src 'none'; sandbox",

@@ -13,6 +13,9 @@ type RouteFacts = Pick<Route, 'url' | 'method' | 'schema'>
 /** What every operation can be answered with. */
 export const COMMON: readonly ErrorCode[] = [
   'BAD_REQUEST',
+  'UNAUTHENTICATED',
+  'ACCESS_DENIED',
+  'ACCESS_UNAVAILABLE',
   'LIMIT_EXCEEDED',
   'RATE_LIMITED',
   'SHUTTING_DOWN',
@@ -66,7 +69,7 @@ export class OpenApi {
       tags: ['broker'],
       response: { 200: { type: 'object', additionalProperties: true } },
     }
-    app.get('/openapi.json', { schema }, (_request, reply) => {
+    app.get('/openapi.json', { schema, config: { openTo: 'everybody' } }, (_request, reply) => {
       this.text ??= JSON.stringify(this.document())
       reply.type('application/json; charset=utf-8').send(this.text)
     })
@@ -85,7 +88,12 @@ export class OpenApi {
       info: { title: 'litetopic', version: this.version, license: { name: 'Apache-2.0', identifier: 'Apache-2.0' } },
       servers: [{ url: '/' }],
       paths,
-      components: { schemas: { Problem: PROBLEM } },
+      // Where access is configured; else none is asked for.
+      security: [{ bearer: [] }, {}],
+      components: {
+        schemas: { Problem: PROBLEM },
+        securitySchemes: { bearer: { type: 'http', scheme: 'bearer', description: 'An API key or a token.' } },
+      },
     }
   }
 }

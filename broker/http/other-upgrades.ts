@@ -5,6 +5,7 @@
 
 import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 import { answerOn } from './unreadable.ts'
 
 const OF_UPGRADE = /^(?:upgrade|http2-settings)$/i
@@ -37,7 +38,7 @@ export function passOver(http: Server, request: IncomingMessage, socket: Duplex,
   setImmediate(() => {
     if (socket.destroyed) return
     socket.unshift(plain)
-    http.emit('connection', socket)
+    http.emit(socket instanceof TLSSocket ? 'secureConnection' : 'connection', socket)
   })
 }
 

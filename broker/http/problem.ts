@@ -17,6 +17,7 @@ export const STATUS = {
   HELLO_EXPECTED: 400,
   UNAUTHENTICATED: 401,
   ACCESS_DENIED: 403,
+  ACCESS_UNAVAILABLE: 503,
   SHUTTING_DOWN: 503,
   LIMIT_EXCEEDED: 413,
   RATE_LIMITED: 429,
@@ -130,7 +131,11 @@ export interface ProblemAnswer {
 export function problemAnswer(error: LitetopicError, requestId: string, status?: number): ProblemAnswer {
   const problem = problemOf(error, requestId, status)
   const seconds = retryAfter(error)
-  const headers = { 'content-type': PROBLEM_TYPE, ...(seconds !== null && { 'retry-after': String(seconds) }) }
+  const headers = {
+    'content-type': PROBLEM_TYPE,
+    ...(seconds !== null && { 'retry-after': String(seconds) }),
+    ...(problem.status === 401 && { 'www-authenticate': 'Bearer' }),
+  }
   return { status: problem.status, headers, body: Buffer.from(JSON.stringify(problem)) }
 }
 

@@ -3,7 +3,9 @@
  * itself down in order: what is new is refused, what is under way is answered, what would stay open is ended.
  */
 
-import type { RequestListener, Server, ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
+import type { Server as TlsServer } from 'node:https'
+import type { Duplex } from 'node:stream'
 import { LIMITS, LitetopicError } from '../../protocol/index.ts'
 import type { Transport } from '../ws/hub.ts'
 import { Upgrades } from '../ws/server.ts'
@@ -18,6 +20,7 @@ import { fixedHeaders } from './fixed-headers.ts'
 import { asksForWebSocket, passOver } from './other-upgrades.ts'
 import { problemAnswer, StatusError } from './problem.ts'
 import { newRequestIds } from './request-id.ts'
+import type { TlsContent } from './tls.ts'
 import { refuseOn } from './unreadable.ts'
 
 /**
@@ -31,13 +34,15 @@ export interface HttpOptions extends FaceOptions {
   readonly port: number
   /** The largest WebSocket message that is let in. */
   readonly frameBytes: number
+  /** Null for plain HTTP. */
+  readonly tls: TlsContent | null
 }
 
 export class HttpServer implements Transport {
   private readonly options: HttpOptions
   private readonly face: Face
   private readonly app: App
-  private readonly http: Server
+  private readonly http: Server | TlsServer
   private readonly upgrades: Upgrades
 
   constructor(options: HttpOptions) {
@@ -50,7 +55,7 @@ export class HttpServer implements Transport {
       const exchange = this.face.begun(request, response)
       if (!atOnce.serve(request, response, exchange, routes)) routes(request, response)
     }
-    const { app, http } = createApp(answerUnrouted, serve, requestId)
+    const { app, http } = createApp(answerUnrouted, serve, requestId, options.tls)
     this.app = app
     this.http = http
     http.on('checkExpectation', (request, response) => answerExpectation(response, requestId(request)))
@@ -62,7 +67,7 @@ export class HttpServer implements Transport {
     this.face.accept = accept
     await this.app.ready()
     this.http.on('upgrade', (request, socket, head) => {
-      if (asksForWebSocket(request)) this.upgrades.upgrade(request, socket, head, accept)
+      if (asksForWebSocket(request)) this.upgrade(request, socket, head, accept)
       else passOver(this.http, request, socket, head)
     })
     return new Promise((resolve, reject) => {
@@ -72,6 +77,12 @@ export class HttpServer implements Transport {
         resolve(typeof address === 'object' && address !== null ? address.port : port)
       })
     })
+  }
+
+  private upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, accept: (socket: Socket) => void): void {
+    const refusal = this.face.origins.refusal(request)
+    if (refusal === null) this.upgrades.upgrade(request, socket, head, accept)
+    else refuseOn(socket, refusal)
   }
 
   /** Takes at most `stopMs` for requests under way. Resolves when the connections that it handed over are closed, too. */
@@ -90,6 +101,11 @@ export class HttpServer implements Transport {
     this.http.closeAllConnections()
     await this.app.close()
     await closed
+  }
+
+  /** Connections from now on get this certificate; those that there are keep theirs. Only of one that speaks TLS. */
+  useCertificate(tls: TlsContent): void {
+    if ('setSecureContext' in this.http) this.http.setSecureContext(tls)
   }
 
   /** Publishers that were paused may go on, if the disk keeps up again. */

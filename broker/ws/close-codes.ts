@@ -16,5 +16,5 @@ export const CLOSE = {
 export function closeCode(error: LitetopicError): number {
   if (error.code === 'FRAME_TOO_LARGE') return CLOSE.tooLarge
   if (error.code === 'INTERNAL') return CLOSE.internal
-  return error.code === 'UNAUTHENTICATED' ? CLOSE.policy : CLOSE.protocol
+  return error.code === 'UNAUTHENTICATED' || error.code === 'RATE_LIMITED' ? CLOSE.policy : CLOSE.protocol
 }

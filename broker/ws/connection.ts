@@ -18,6 +18,7 @@ import {
   UP,
   type UpFrame,
 } from '../../protocol/index.ts'
+import { type Identity, NOBODY } from '../access/identity.ts'
 import type { Client, NoticeEvent, NoticeFacts, SharedBatches } from '../client.ts'
 import { CLOSE, closeCode } from './close-codes.ts'
 import { Outgoing, type OutgoingOwner } from './outgoing.ts'
@@ -59,8 +60,11 @@ export interface ConnectionOwner {
 }
 
 export class Connection implements Client, OutgoingOwner {
-  principal: string | undefined = undefined
   greeted = false
+  /** What its frames wait for: that it is known who it is. */
+  private isHeld = false
+  private who: Identity
+  private leaveIdentity: () => void = () => undefined
   /** Called with its hello, or its end: a timer that is left would keep a closed connection in memory. */
   cancelHelloTimer: () => void = () => undefined
   /** Heard from since the last ping. */
@@ -83,6 +87,7 @@ export class Connection implements Client, OutgoingOwner {
   constructor(socket: Socket, owner: ConnectionOwner) {
     this.socket = socket
     this.owner = owner
+    this.who = socket.identity ?? NOBODY
     this.outgoing = new Outgoing(socket, this)
     socket.on('message', (data, isBinary) => this.receive(data, isBinary))
     socket.on('pong', () => {
@@ -91,11 +96,38 @@ export class Connection implements Client, OutgoingOwner {
     socket.on('close', () => {
       this.closing = true
       this.deferred = []
+      this.leaveIdentity()
       owner.closed(this)
       this.outgoing.end()
     })
     // A broken socket is followed by its close; ws itself answers what violates the WebSocket protocol.
     socket.on('error', () => undefined)
+  }
+
+  get identity(): Identity {
+    return this.who
+  }
+
+  /** Who it is from now on. When that is over, so is the connection. */
+  become(identity: Identity): void {
+    this.leaveIdentity()
+    this.who = identity
+    this.leaveIdentity = identity.whenOver((error) => this.fail(0, error))
+  }
+
+  /** Where it comes from, for people. */
+  get address(): string {
+    return this.socket.address ?? 'local'
+  }
+
+  /** What comes waits until `letGo`. */
+  hold(): void {
+    this.isHeld = true
+  }
+
+  letGo(): void {
+    this.isHeld = false
+    this.goOn()
   }
 
   get clogged(): boolean {
@@ -215,6 +247,12 @@ export class Connection implements Client, OutgoingOwner {
     if (closes) this.close(closeCode(error))
   }
 
+  /** Says why, and closes, whatever the code says of that. */
+  turnAway(error: LitetopicError): void {
+    this.fail(0, error)
+    this.close(closeCode(error))
+  }
+
   /** Sends what is gathered. */
   flush(): void {
     this.outgoing.flush()
@@ -278,6 +316,10 @@ export class Connection implements Client, OutgoingOwner {
     this.publishes = false
     for (const frame of frames) {
       if (this.closing) return
+      if (this.isHeld) {
+        this.deferred.push(frame)
+        continue
+      }
       if (PUBLISHING.has(frame[0])) this.publishes = true
       try {
         this.owner.frame(this, frame)
@@ -295,7 +337,7 @@ export class Connection implements Client, OutgoingOwner {
 
   /** Are there reasons to read nothing more now: the journal, the socket, or what waits already? */
   private get mustWait(): boolean {
-    if ((this.publishes && this.owner.overloaded) || this.clogged) return true
+    if (this.isHeld || (this.publishes && this.owner.overloaded) || this.clogged) return true
     return this.inFlight > LIMITS.requestsInFlight || this.inFlightBytes > LIMITS.uncommittedBytes
   }
 }

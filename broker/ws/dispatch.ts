@@ -15,6 +15,8 @@ import {
   type Up,
   type UpFrame,
 } from '../../protocol/index.ts'
+import type { Authority } from '../access/authority.ts'
+import { RIGHT } from '../access/rights.ts'
 import type { AtomicAppend } from '../atomic-append.ts'
 import type { Operations } from '../operations.ts'
 import type { Subscription } from '../subscription.ts'
@@ -22,7 +24,8 @@ import type { Attachment } from '../topic.ts'
 import { tooManyParts } from '../upload.ts'
 import type { Connection } from './connection.ts'
 import { Handles, Queue, REQUEST_BYTES } from './handles.ts'
-import { helloMisplaced, inUse, unknownHandle, wrongVersion } from './refusals.ts'
+import { identify } from './identify.ts'
+import { helloMisplaced, inUse, otherPrincipal, unknownHandle, wrongVersion } from './refusals.ts'
 import { type Welcome, welcomeFrame } from './welcome.ts'
 
 /** A subscription whose number is taken, from its frame on; there is none yet while its position is looked for. */
@@ -47,16 +50,18 @@ export class Peer {
   /** Those that this connection uses, from its first request that needs them to its end. */
   private used: Operations | null = null
   private readonly welcome: Welcome
+  private readonly authority: Authority
   private readonly handles: Handles
   private readonly subscriptions = new Map<number, Slot>()
   private readonly entry = newAppendEntry()
   /** Why nothing new is begun any more, or null. */
   private stopping: LitetopicError | null = null
 
-  constructor(connection: Connection, service: () => Operations, welcome: Welcome) {
+  constructor(connection: Connection, service: () => Operations, welcome: Welcome, authority: Authority) {
     this.connection = connection
     this.service = service
     this.welcome = welcome
+    this.authority = authority
     this.handles = new Handles(connection, () => this.operations)
   }
 
@@ -91,8 +96,7 @@ export class Peer {
         this.unsubscribe(frame)
         return
       case UP.token:
-        // Access is not configured here: any token is as good as none.
-        this.answer(frame[1], Promise.resolve({}))
+        this.answer(frame[1], this.newToken(frame[2]))
         return
       default:
         this.request(frame)
@@ -155,12 +159,6 @@ export class Peer {
       case UP.stream:
         this.handles.with(frame[2], request, (at) => this.answer(request, operations.stream(at, frame[3])))
         return
-      case UP.describe:
-        this.answer(request, operations.describe(frame[2]))
-        return
-      case UP.list:
-        this.answer(request, operations.list(frame[2], frame[3]))
-        return
       case UP.upload:
         this.handles.with(frame[2], request, (at) => this.upload(at, frame))
         return
@@ -173,22 +171,48 @@ export class Peer {
       case UP.fetch:
         this.handles.with(frame[2], request, (at) => this.fetch(at, frame))
         return
-      case UP.fork:
-        this.answer(request, operations.fork(this.connection, frame[2], { as: frame[3], ...frame[4] }))
-        return
-      case UP.delete:
-        this.answer(request, operations.delete(frame[2], frame[3]))
+      default:
+        this.answer(request, this.unattached(frame))
         return
     }
   }
 
-  private hello([, version]: Up<typeof UP.hello>): void {
-    if (version !== PROTOCOL_VERSION) {
-      throw wrongVersion(version)
+  /** What needs no handle. */
+  private unattached(frame: Up<14> | Up<15> | Up<16> | Up<21> | Up<22>): Promise<unknown> {
+    const { operations, connection } = this
+    switch (frame[0]) {
+      case UP.describe:
+        return operations.describe(connection, frame[2])
+      case UP.list:
+        return operations.list(connection, frame[2], frame[3])
+      case UP.delete:
+        return operations.delete(connection, frame[2], frame[3])
+      case UP.fork:
+        return operations.fork(connection, frame[2], { as: frame[3], ...frame[4] })
+      case UP.issueToken:
+        return operations.issueToken(connection, frame[2])
     }
-    this.connection.greeted = true
-    this.connection.cancelHelloTimer()
-    this.connection.send(welcomeFrame(this.welcome))
+  }
+
+  private hello([, version, { token }]: Up<typeof UP.hello>): void {
+    if (version !== PROTOCOL_VERSION) throw wrongVersion(version)
+    const { connection } = this
+    connection.greeted = true
+    connection.cancelHelloTimer()
+    identify(this.authority, connection, token, () => connection.send(welcomeFrame(this.welcome)))
+  }
+
+  /** The rights of what is attached are those of the new token; what may be read no more ends. */
+  private async newToken(token: string): Promise<Record<never, never>> {
+    const { connection } = this
+    const identity = await this.authority.identify(token, connection.address)
+    if (identity.principal !== connection.identity.principal) throw otherPrincipal()
+    connection.become(identity)
+    for (const attachment of this.handles.attachments()) {
+      attachment.rights = identity.rightsOn(attachment.topic.name)
+      if ((attachment.rights & RIGHT.read) === 0) this.operations.endReading(attachment)
+    }
+    return {}
   }
 
   private detach([, request, handle]: Up<typeof UP.detach>): void {

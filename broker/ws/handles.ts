@@ -132,6 +132,11 @@ export class Handles {
     for (const subscription of attachment?.subscriptions ?? []) subscription.close(null)
   }
 
+  /** Those that are made, whether or not they can be used now. */
+  attachments(): Attachment[] {
+    return [...this.byNumber.values()].flatMap((found) => (found instanceof Queue ? (found.attachment ?? []) : found))
+  }
+
   /** Frees the handle. */
   remove(handle: number): void {
     this.byNumber.delete(handle)

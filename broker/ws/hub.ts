@@ -1,6 +1,7 @@
 /** The connections of a broker, wherever they come from: sends what they gathered, pings silent ones, pauses publishers. */
 
 import { DOWN, type ErrorCode, LIMITS, LitetopicError, type UpFrame } from '../../protocol/index.ts'
+import type { Authority } from '../access/authority.ts'
 import type { Clock } from '../clock.ts'
 import { comeBack } from '../come-back.ts'
 import type { Core } from '../core.ts'
@@ -27,6 +28,7 @@ export interface HubOptions {
   readonly frameBytes: number
   readonly unsent: Unsent
   readonly counts: Counts
+  readonly authority: Authority
 }
 
 /** Connections that are pinged in one turn of the loop. */
@@ -172,12 +174,12 @@ export class Hub implements ConnectionOwner {
   }
 
   private accept(socket: Socket): void {
-    const { clock, version, frameBytes } = this.options
+    const { clock, version, frameBytes, authority } = this.options
     const { incarnation } = this
     const connection = new Connection(socket, this)
     const server = `litetopic ${version}`
     const welcome = { incarnation, server, messageBytes: frameBytes, wallMs: () => clock.wallMs() }
-    this.peers.set(connection, new Peer(connection, () => this.operations(), welcome))
+    this.peers.set(connection, new Peer(connection, () => this.operations(), welcome, authority))
     connection.cancelHelloTimer = clock.after(LIMITS.helloMs, () => {
       // In a storm the hello may be there and only not read yet: a whole turn of the loop reads what there is.
       setImmediate(() => setImmediate(() => this.expectHello(connection)))

@@ -22,3 +22,8 @@ export function inUse(what: 'handle' | 'subscription', number: number): Litetopi
 export function unknownHandle(handle: number): LitetopicError {
   return new LitetopicError('UNKNOWN_HANDLE', `handle ${handle} is not attached on this connection`, { handle })
 }
+
+/** What is attached writes under the principal that it was attached by. */
+export function otherPrincipal(): LitetopicError {
+  return new LitetopicError('ACCESS_DENIED', 'the token is of another principal than the connection: connect anew')
+}

@@ -5,6 +5,7 @@ import type { Socket as NetSocket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { WebSocketServer } from 'ws'
 import { LitetopicError, SUBPROTOCOL, WEBSOCKET_PATH } from '../../protocol/index.ts'
+import { addressOf } from '../access/address.ts'
 import type { Socket } from './socket.ts'
 import { StreamedSocket } from './streamed-socket.ts'
 
@@ -35,7 +36,7 @@ export class Upgrades {
       return
     }
     this.sockets.handleUpgrade(request, socket, head, (upgraded) => {
-      accept(new StreamedSocket(upgraded, request.socket as NetSocket))
+      accept(new StreamedSocket(upgraded, request.socket as NetSocket, addressOf(request)))
     })
   }
 

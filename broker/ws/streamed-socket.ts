@@ -17,18 +17,20 @@ const LENGTH_16 = 126
 const LENGTH_64 = 127
 
 /** What ws makes of a connection. */
-interface WebSocket extends Omit<Socket, 'share'> {
+interface WebSocket extends Omit<Socket, 'share' | 'address' | 'identity'> {
   readonly readyState: number
   readonly OPEN: number
 }
 
 export class StreamedSocket implements Socket {
+  readonly address: string
   private readonly socket: WebSocket
   private readonly stream: Duplex
 
-  constructor(socket: WebSocket, stream: Duplex) {
+  constructor(socket: WebSocket, stream: Duplex, address: string) {
     this.socket = socket
     this.stream = stream
+    this.address = address
   }
 
   get bufferedAmount(): number {

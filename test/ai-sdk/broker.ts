@@ -1,7 +1,7 @@
 /** What the tests of the AI SDK integration share: a broker in memory, and clients of it. */
 
 import { onTestFinished } from 'vitest'
-import { type Broker as Server, startBroker } from '../../broker/index.ts'
+import { type BrokerOptions, type Broker as Server, startBroker as start } from '../../broker/index.ts'
 import { type Broker, connect } from '../../client/index.ts'
 import { FaultyNetwork } from '../client/faulty-network.ts'
 
@@ -26,4 +26,9 @@ export async function collect<T>(source: AsyncIterable<T> | ReadableStream<T>): 
   const all: T[] = []
   for await (const item of source as AsyncIterable<T>) all.push(item)
   return all
+}
+
+/** One that pages of other origins may use, as that of the guide is. */
+function startBroker(options: BrokerOptions): Promise<Server> {
+  return start({ ...options, allowOrigins: ['*'] })
 }

@@ -36,6 +36,8 @@ export class TestBroker {
   readonly broker: Broker
   /** Lines that it logged. */
   readonly log: string[]
+  /** What its peers show, unless they say otherwise. */
+  token: string | undefined
   private readonly options: BrokerOptions
   private readonly disk: MemoryDisk | null
 
@@ -66,8 +68,8 @@ export class TestBroker {
     return new TestBroker(broker, clock, log, options, inMemory ? disk : null)
   }
 
-  async peer(options?: { hello?: boolean }): Promise<Peer> {
-    const peer = await Peer.connect(this.broker.url, options)
+  async peer(options?: { hello?: boolean; token?: string }): Promise<Peer> {
+    const peer = await Peer.connect(this.broker.url, { token: this.token, ...options })
     afterwards(async () => peer.socket.terminate())
     return peer
   }

@@ -1,5 +1,7 @@
 /** A broker without connections, and callers that ask it for verbs as HTTP requests do. */
 
+import { Authority } from '../../broker/access/authority.ts'
+import { everybody } from '../../broker/access/identity.ts'
 import type { AttachRequest } from '../../broker/attach.ts'
 import { Core } from '../../broker/core.ts'
 import { Caller } from '../../broker/http/caller.ts'
@@ -30,6 +32,8 @@ export class CallerBroker {
     const { disk = new MemoryDisk(), clock = new VirtualClock(), policies = {} } = options
     const core = await Core.open(options.store ?? (await openMemoryStore(disk)), {
       clock,
+      audit: null,
+      authority: await Authority.open(null, clock),
       policies: policyTable(LIMITS.lingerMs, policies),
       limits: limitTable({}, {}),
       maxMessageBytes: LIMITS.largeMessageBytes,
@@ -53,7 +57,7 @@ export class CallerBroker {
     const { operations } = this.core
     const owner = { operations, overloaded: false, whenRelieved: () => undefined }
     const outlet = { clogged: false, whenUnclogged: () => undefined, cut: () => undefined }
-    return new Caller(owner, outlet)
+    return new Caller(owner, outlet, everybody(), 'test')
   }
 
   /** A request that is attached to the topic: as a producer, anonymously, or as it says. */

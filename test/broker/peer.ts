@@ -87,7 +87,7 @@ export class Peer {
   }
 
   /** Connects, and says hello unless told not to. */
-  static async connect(url: string, options: { hello?: boolean } = {}): Promise<Peer> {
+  static async connect(url: string, options: { hello?: boolean; token?: string } = {}): Promise<Peer> {
     const socket = new WebSocket(url, 'litetopic.v1')
     const peer = new Peer(socket)
     await new Promise((resolve, reject) => {
@@ -95,7 +95,7 @@ export class Peer {
       socket.once('error', reject)
     })
     if (options.hello !== false) {
-      peer.send([UP.hello, 1, { client: 'test' }])
+      peer.send([UP.hello, 1, { client: 'test', token: options.token }])
       await peer.until(() => peer.welcome !== null)
     }
     return peer

@@ -127,7 +127,8 @@ describe('completion', () => {
       return stdout.trim().split(' ')
     }
     expect(await complete('litetopic', 'st')).toEqual(['stop'])
-    expect(await complete('litetopic', 'fork', '--')).toEqual(['--url', '--at', '--checkpoint', '--json', '--help'])
+    const options = ['--url', '--token-file', '--at', '--checkpoint', '--json', '--help']
+    expect(await complete('litetopic', 'fork', '--')).toEqual(options)
     const fish = await run('completion', 'fish').ended
     expect(fish.stdout).toMatch(/complete -c litetopic -n __fish_use_subcommand -a top -d 'watch sessions/)
     expect((await run('completion', 'tcsh').ended).code).toBe(2)

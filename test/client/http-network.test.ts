@@ -54,7 +54,7 @@ async function writeAndRead({ connect }: Here, [url, count]: readonly [string, n
 }
 
 async function throughCuts(run: (url: string) => Promise<string[]>): Promise<void> {
-  const { broker } = await TestBroker.start()
+  const { broker } = await TestBroker.start({ allowOrigins: ['*'] })
   const proxy = await CutProxy.start(broker.port)
   const reading = run(proxy.url)
   let over = false

@@ -9,6 +9,7 @@ import { generateKey, sealedSession } from '../../client/e2e/index.ts'
 import { connect, type StandardSchemaV1 } from '../../client/index.ts'
 import { type ErrorCode, formatCursor, LIMITS, UP, type UpFrame, writeMessage } from '../../protocol/index.ts'
 import { MemoryDisk, openLevelStore, openMemoryStore } from '../../storage/index.ts'
+import { accessOf } from '../broker/access.ts'
 import { afterwards, checkpoint, message, streamEnd, TestBroker, tempDir, token } from '../broker/brokers.ts'
 import { CallerBroker, recordsOf } from '../broker/callers.ts'
 import { HeldStore } from '../broker/held-store.ts'
@@ -20,10 +21,7 @@ import { Rig } from '../http/webhooks.ts'
 export type Provoke = () => Promise<string>
 
 /** Codes that nothing raises in this version, and why they are there. */
-export const RESERVED: { readonly [code in ErrorCode]?: string } = {
-  UNAUTHENTICATED: 'kept for access control',
-  ACCESS_DENIED: 'kept for access control',
-}
+export const RESERVED: { readonly [code in ErrorCode]?: string } = {}
 
 async function peerOf(broker: TestBroker, producer: string | null = 'p'): Promise<Peer> {
   const peer = await broker.peer()
@@ -33,6 +31,14 @@ async function peerOf(broker: TestBroker, producer: string | null = 'p'): Promis
 
 /** A peer that has attached the topic `t` of a new broker as a producer. */
 const attached = async (): Promise<Peer> => peerOf(await TestBroker.start())
+
+/** One that asks for a token, with a key that grants nothing. */
+async function guarded(): Promise<TestBroker> {
+  const access = await accessOf({ nobody: {} })
+  const test = await TestBroker.start({ accessFile: access.path })
+  test.token = access.keys.nobody
+  return test
+}
 
 /** The code that the connection is closed with. */
 const closing =
@@ -154,6 +160,24 @@ const refuseAll: StandardSchemaV1<unknown, string> = {
 }
 
 export const PROVOKE: { readonly [code in ErrorCode]?: Provoke } = {
+  UNAUTHENTICATED: async () => {
+    const peer = await (await guarded()).peer({ hello: false })
+    peer.send([UP.hello, 1, {}])
+    return (await peer.closedBy())?.code ?? 'closed without a word'
+  },
+  ACCESS_DENIED: async () => {
+    const test = await guarded()
+    return codeOf((await test.peer({ token: test.token })).attach('t'))
+  },
+  ACCESS_UNAVAILABLE: async () => {
+    // Nobody listens at that port.
+    const jwksUrl = 'http://127.0.0.1:1/jwks.json'
+    const issuer = { name: 'x', issuer: 'https://x.example', audience: 'a', algorithm: 'EdDSA', jwksUrl } as const
+    const peer = await (await TestBroker.start({ jwt: [issuer] })).peer({ hello: false })
+    const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
+    peer.send([UP.hello, 1, { token: `${part({ alg: 'EdDSA' })}.${part({ iss: issuer.issuer })}.AA` }])
+    return (await peer.closedBy())?.code ?? 'closed without a word'
+  },
   BAD_FRAME: closing((peer) => peer.sendBytes(Buffer.of(0xc1))),
   UNKNOWN_FRAME: closing((peer) => peer.send([60, 1] as unknown as UpFrame)),
   FRAME_TOO_LARGE: closing((peer) => peer.sendBytes(Buffer.alloc(LIMITS.messageBytes + 1))),

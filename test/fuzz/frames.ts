@@ -60,6 +60,7 @@ const MAKERS: { readonly [type in keyof typeof UP_FRAMES]: Maker } = {
     ...[request(r), handle(r)],
     r.chance(0.5) ? { cursor: CURSOR } : { checkpoint: r.chance(0.5) ? null : id(r) },
   ],
+  [UP.issueToken]: (r) => [request(r), { topic: topic(r), can: ['read'], forMs: maybe(r, () => number(r)) }],
   [UP.fork]: (r) => [
     ...[request(r), topic(r), topic(r)],
     { at: maybe(r, () => from(r)), epoch: maybe(r, () => number(r)), policy: maybe(r, () => ({ lingerMs: 1000 })) },

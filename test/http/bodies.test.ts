@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { connect, type Socket } from 'node:net'
 import { describe, expect, it } from 'vitest'
+import { everybody } from '../../broker/access/identity.ts'
 import { answerProblem } from '../../broker/http/answers.ts'
 import { addRoutes } from '../../broker/http/assemble.ts'
 import { Face, type FaceOptions } from '../../broker/http/face.ts'
@@ -27,6 +28,8 @@ class EchoServer {
     counts: new Counts({ commit: () => undefined, journalWrite: () => undefined }),
     maxMessageBytes: LIMITS.largeMessageBytes,
     frameBytes: LIMITS.messageBytes,
+    authority: { identify: everybody, isConfigured: false },
+    pages: { allowOrigins: [], publicHost: null, anyHost: false },
   } as unknown as FaceOptions)
   /** Requests that came to a route. */
   readonly taken: string[] = []
@@ -96,7 +99,7 @@ async function reading(socket: Socket, words: string): Promise<string> {
   return got
 }
 
-const HEAD = '/test/raw HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\n'
+const HEAD = '/test/raw HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\n'
 
 describe('the body of a request', () => {
   it('is checked against the schema of its route, and so is the query', async () => {
@@ -126,7 +129,7 @@ describe('the body of a request', () => {
     const told = await problemOf(await echo.post('/test/json', large))
     expect(told).toMatchObject({ status: 413, code: 'LIMIT_EXCEEDED', details: { limit: 'httpBodyBytes' } })
     const head =
-      '/test/json HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n'
+      '/test/json HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n'
     const socket = echo.begin(head)
     const answer = reading(socket, 'LIMIT_EXCEEDED')
     for (let sent = 0; sent <= LIMITS.httpBodyBytes; sent += 65_536) socket.write(`10000\r\n${' '.repeat(65_536)}\r\n`)

@@ -132,7 +132,7 @@ describe('what is wrong', () => {
     const connection = await RawConnection.attached(http, 'a')
     const whole = messageOf(appendOf(0, 'half'))
     const socket = connect(http.test.broker.port, http.test.broker.host)
-    const head = [`POST ${connection.path} HTTP/1.1`, 'host: x', `content-type: ${FRAMES_TYPE}`]
+    const head = [`POST ${connection.path} HTTP/1.1`, 'host: localhost', `content-type: ${FRAMES_TYPE}`]
     socket.write(`${[...head, `content-length: ${whole.length}`].join('\r\n')}\r\n\r\n`)
     socket.write(whole.subarray(0, whole.length - 1))
     await once(socket, 'connect')

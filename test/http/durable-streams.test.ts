@@ -13,7 +13,7 @@ let broker: Broker
 
 beforeAll(async () => {
   dataDir = await mkdtemp(join(tmpdir(), 'litetopic-streams-'))
-  broker = await startBroker({ port: 0, dataDir, webhookHosts: ['127.0.0.1'] })
+  broker = await startBroker({ port: 0, dataDir, webhookHosts: ['127.0.0.1'], allowOrigins: ['*'] })
   config.baseUrl = `http://${broker.host}:${broker.port}`
 })
 

@@ -87,7 +87,7 @@ async function openIn(page: Page, url: string): Promise<Source> {
 
 /** Two streams at once, in small appends and large ones, read by whoever has opened the URL; the proxy breaks it in the middle. */
 async function followThroughCuts(open: Open, query: string): Promise<void> {
-  const broker = await TestBroker.start({ dataDir: await tempDir() })
+  const broker = await TestBroker.start({ dataDir: await tempDir(), allowOrigins: ['*'] })
   const proxy = await CutProxy.start(broker.broker.port)
   const writer = await broker.peer()
   await writer.attach(NAME, { producer: 'p' })
@@ -146,7 +146,7 @@ async function writeThroughCuts(writer: Peer, proxy: CutProxy, source: Source): 
 
 /** It is told once what has become of the topic, and stays away then. */
 async function giveUpWhenGone(open: Open): Promise<void> {
-  const broker = await TestBroker.start()
+  const broker = await TestBroker.start({ allowOrigins: ['*'] })
   const proxy = await CutProxy.start(broker.broker.port)
   const writer = await broker.peer()
   await writer.attach(NAME, { producer: 'p' })
@@ -161,7 +161,7 @@ async function giveUpWhenGone(open: Open): Promise<void> {
 
 /** It comes back by itself, from where it was, when the broker is there again. */
 async function surviveRestart(open: Open): Promise<void> {
-  const broker = await TestBroker.start()
+  const broker = await TestBroker.start({ allowOrigins: ['*'] })
   const { port } = broker.broker
   const writer = await broker.peer()
   await writer.attach(NAME, { producer: 'p' })

@@ -20,8 +20,12 @@ export class HttpBroker {
     return new HttpBroker(await TestBroker.start(options))
   }
 
+  /** With the token of the broker's peers, if they have one, unless it has another. */
   fetch(path: string, init: RequestInit = {}): Promise<Response> {
-    return fetch(`${this.base}${path}`, init)
+    const { token } = this.test
+    const headers = new Headers(init.headers)
+    if (token !== undefined && !headers.has('authorization')) headers.set('authorization', `Bearer ${token}`)
+    return fetch(`${this.base}${path}`, { ...init, headers })
   }
 
   /** The answer as JSON; fails the test on any other status. */

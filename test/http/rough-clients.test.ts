@@ -17,7 +17,8 @@ function open(http: HttpBroker, bytes: string): Socket {
 describe('what is no HTTP', () => {
   it('in the middle of a body is answered, and holds the topic no longer, though the client stays', async () => {
     const http = await HttpBroker.start()
-    const head = 'POST /v1/data/a HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n'
+    const head =
+      'POST /v1/data/a HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n'
     const socket = open(http, `${head}5\r\nhello\r\nzz\r\n`)
     expect(await text(socket)).toMatch(/^HTTP\/1\.1 400 .*"reason":"HPE_INVALID_CHUNK_SIZE"/s)
     const attachments = async (): Promise<unknown> =>
@@ -29,7 +30,7 @@ describe('what is no HTTP', () => {
   it('behind a request whose answer is open ends that answer, and is no part of it', async () => {
     const http = await HttpBroker.start()
     await http.json('/v1/sessions/a', { method: 'PUT' }, 201)
-    const socket = open(http, 'GET /v1/events/a HTTP/1.1\r\nhost: x\r\n\r\n')
+    const socket = open(http, 'GET /v1/events/a HTTP/1.1\r\nhost: localhost\r\n\r\n')
     let told = ''
     socket.on('data', (piece) => {
       told += piece
@@ -46,8 +47,8 @@ describe('a request that asks for HTTP/2', () => {
 
   it('is answered as one that does not, with its body and what comes behind it', async () => {
     const http = await HttpBroker.start()
-    const post = `POST /v1/records/a HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n${h2c}\r\nhello`
-    const socket = open(http, `${post}GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`)
+    const post = `POST /v1/records/a HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n${h2c}\r\nhello`
+    const socket = open(http, `${post}GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`)
     const told = await text(socket)
     expect(told.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 201', 'HTTP/1.1 200'])
     const { records } = await http.json<{ records: unknown[] }>('/v1/records/a')
@@ -58,7 +59,7 @@ describe('a request that asks for HTTP/2', () => {
 
 describe('what cannot be had is refused with a problem document:', () => {
   const asked = (path: string, ...headers: string[]): string =>
-    `GET ${path} HTTP/1.1\r\n${['host: x', 'sec-websocket-version: 13', ...headers].join('\r\n')}\r\n\r\n`
+    `GET ${path} HTTP/1.1\r\n${['host: localhost', 'sec-websocket-version: 13', ...headers].join('\r\n')}\r\n\r\n`
   const upgrade = ['connection: Upgrade', 'upgrade: websocket']
   const key = 'sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA=='
 

@@ -51,7 +51,7 @@ async function serve() {
       return next({ parser, incoming: await response }, before)
     },
     /** One who sends this and never reads, unless told to. */
-    async deaf(request = 'GET / HTTP/1.1\r\nhost: x\r\n\r\n') {
+    async deaf(request = 'GET / HTTP/1.1\r\nhost: localhost\r\n\r\n') {
       const socket: Socket = connect(port, '127.0.0.1')
       socket.pause()
       socket.on('error', () => undefined)

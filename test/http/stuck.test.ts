@@ -33,7 +33,7 @@ async function start(routes: (app: App) => void): Promise<{ http: Server; get():
   done.push(() => http.close())
   const get = (): Socket => {
     const socket = connectTo(http)
-    socket.write('GET /a HTTP/1.1\r\nhost: x\r\n\r\n')
+    socket.write('GET /a HTTP/1.1\r\nhost: localhost\r\n\r\n')
     return socket
   }
   return { http, get }

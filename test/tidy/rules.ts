@@ -30,6 +30,7 @@ export const PACKAGES: Readonly<Record<string, readonly RegExp[]>> = {
   commander: [/^broker\/cli\//],
   fastify: [/^broker\/http\//],
   'prom-client': [/^broker\/observe\//],
+  jose: [/^broker\/access\//],
   ws: [/^broker\/ws\//, /^client\/websocket[^/]*\.ts$/],
 }
 

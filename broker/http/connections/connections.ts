@@ -4,6 +4,7 @@
  */
 
 import { CONNECTIONS_PATH, FRAMES_TYPE, LitetopicError } from '../../../protocol/index.ts'
+import { addressOf } from '../../access/address.ts'
 import type { Face } from '../face.ts'
 import type { App, Reply, Request } from '../fastify.ts'
 import { StatusError } from '../problem.ts'
@@ -24,12 +25,14 @@ export function connectionRoutes(app: App, face: Face): void {
   const connectionOf = (request: Request): ResponseSocket => {
     const { id } = request.params as { id: string }
     const socket = open.get(id)
-    if (socket === undefined) throw new LitetopicError('NOT_FOUND', 'there is no such connection: open another one')
+    const isOwn = socket?.identity.principal === face.identityOf(request).principal
+    if (socket === undefined || !isOwn)
+      throw new LitetopicError('NOT_FOUND', 'there is no such connection: open another one')
     return socket
   }
 
   app.post(CONNECTIONS_PATH, { bodyLimit, schema: HIDDEN }, (request, reply) => {
-    const socket = new ResponseSocket(reply.raw)
+    const socket = new ResponseSocket(reply.raw, addressOf(request.raw), face.identityOf(request))
     open.set(socket.id, socket)
     socket.on('close', () => open.delete(socket.id))
     reply.hijack()

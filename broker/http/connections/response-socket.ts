@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { CONNECTION_HEADER, FRAMES_TYPE, MESSAGE_HEAD_BYTES, writeMessageHead } from '../../../protocol/index.ts'
+import type { Identity } from '../../access/identity.ts'
 import type { SharedMessage } from '../../client.ts'
 import type { Socket } from '../../ws/socket.ts'
 
@@ -25,9 +26,15 @@ export class ResponseSocket extends EventEmitter implements Socket {
   private isOver = false
   private waiting: (() => void)[] = []
 
-  constructor(response: ServerResponse) {
+  readonly address: string
+  readonly identity: Identity
+
+  /** Whoever has an identity of the same principal may send on it. */
+  constructor(response: ServerResponse, address: string, identity: Identity) {
     super()
     this.response = response
+    this.address = address
+    this.identity = identity
     response.on('close', () => {
       this.isOver = true
       this.wake()

@@ -49,14 +49,12 @@ export class AtOnce {
     const { method, socket, url = '' } = request
     if (!url.startsWith(STREAM_PATH) || url.length > LIMITS.httpUrlBytes || this.face.stopping !== null) return false
     // Behind one that is not answered yet, it is not to overtake that.
-    if (answerOn(socket) !== response) return false
-    if (method === 'GET') return this.read(url, request, response)
-    return (
-      method === 'POST' && this.append(url, new Asked(request, response, exchange, routes, this.face.options.counts))
-    )
+    if (answerOn(socket) !== response || !this.face.mayServe(request, exchange)) return false
+    if (method === 'GET') return this.read(url, request, response, exchange)
+    return method === 'POST' && this.append(url, new Asked(request, response, exchange, routes, this.face))
   }
 
-  private read(url: string, request: DirectRequest, response: ServerResponse): boolean {
+  private read(url: string, request: DirectRequest, response: ServerResponse, exchange: Exchange): boolean {
     const mark = url.indexOf('?')
     const name = url.slice(STREAM_PATH.length, mark < 0 ? url.length : mark)
     const query = ORDINARY_QUERY.exec(mark < 0 ? '' : url.slice(mark + 1))
@@ -64,7 +62,7 @@ export class AtOnce {
     const offset = query[1] ?? FROM_START
     try {
       const from = offset === FROM_START ? null : parseOffset(offset)
-      const found = this.face.operations.readAtOnce(name, from, LIMITS.httpAtOnceBytes)
+      const found = this.face.operations.readAtOnce(exchange, name, from, LIMITS.httpAtOnceBytes)
       if (found === null) return false
       const { epoch, lineage, contentType, rest } = found
       const { position, nextOffset, closed } = rest
@@ -76,7 +74,14 @@ export class AtOnce {
       const all = { from: position, next: nextOffset, upToDate: true, closed }
       const { status, headers } = stream.answer(all, request.headers['if-none-match'])
       request.takeBody(NOBODY)
-      send(response, this.requestId(request), status, headers, status === 304 ? '' : page.body().toString('latin1'))
+      const pages = this.face.origins.headersFor(request)
+      send(
+        response,
+        this.requestId(request),
+        status,
+        { ...pages, ...headers },
+        status === 304 ? '' : page.body().toString('latin1'),
+      )
       return true
     } catch {
       // The routes find the same, and say it.
@@ -141,30 +146,33 @@ class Asked implements Appending {
   producer: ProducerHeaders | null = null
   private readonly routes: RequestListener
   private readonly counts: Counts
+  /** What a page of another origin is told. */
+  private readonly pages: Readonly<Record<string, string>>
 
   constructor(
     request: DirectRequest,
     response: ServerResponse,
     exchange: Exchange,
     routes: RequestListener,
-    counts: Counts,
+    { options, origins }: Face,
   ) {
     this.request = request
     this.response = response
     this.exchange = exchange
     this.routes = routes
-    this.counts = counts
+    this.counts = options.counts
+    this.pages = origins.headersFor(request)
   }
 
   appended(outcome: AtomicAppended): void {
     const { status, headers } = appendAnswer(outcome, this.producer, this.count)
-    send(this.response, this.id, status, headers, '')
+    send(this.response, this.id, status, { ...this.pages, ...headers }, '')
   }
 
   failed(error: LitetopicError): void {
     const { status, headers, body } = refusalAnswer(error, this.id)
     increment(this.counts.rejected, error.code)
-    send(this.response, this.id, status, headers, body.toString('latin1'))
+    send(this.response, this.id, status, { ...this.pages, ...headers }, body.toString('latin1'))
   }
 
   /** It is for the routes, with its body, or with what has become of that. */

@@ -2,7 +2,8 @@
 
 import { LitetopicError } from '../../../protocol/index.ts'
 import { invalidToken } from '../../wakes/secrets.ts'
-import type { WakerInfo, Wakers } from '../../wakes/wakers.ts'
+import type { WakerVerbs } from '../../wakes/verbs.ts'
+import type { WakerInfo } from '../../wakes/wakers.ts'
 import { answerPreflight } from '../cors.ts'
 import type { Face } from '../face.ts'
 import type { App, Reply, Request } from '../fastify.ts'
@@ -25,6 +26,9 @@ import { answers } from './subscription-schemas.ts'
 const INVALID: ReadonlySet<string> = new Set(['BAD_REQUEST', 'BAD_NAME', 'BAD_VALUE'])
 const SUBSCRIPTION = `${CONTROL_PATH}/subscriptions/:id`
 const JWKS = `${CONTROL_PATH}/jwks.json`
+const OPEN = { openTo: 'everybody' } as const
+/** Their Authorization has the token of a wake. */
+const OF_WAKE = { openTo: 'whoever has the token of a wake' } as const
 const DONE = { 204: schemas.NOTHING }
 const MISSING = ['SUBSCRIPTION_NOT_FOUND'] as const
 const CONFIGURE = ['BAD_NAME', 'SUBSCRIPTION_ALREADY_EXISTS', 'WEBHOOK_URL_REJECTED'] as const
@@ -45,47 +49,57 @@ export function subscriptionRoutes(app: App, face: Face): void {
     done()
   })
   app.setErrorHandler(answerError)
-  const wakers = (): Wakers => face.operations.wakers
+  const wakers = (): WakerVerbs => face.operations.wakers
   addConfiguration(app, face, wakers)
-  addWorkers(app, wakers)
+  addWorkers(app, face, wakers)
   // Before its body is looked at.
   const onRequest = async (request: Request, reply: Reply): Promise<void> => refuse(methods, request, reply)
-  for (const url of REST) app.all(url, { schema: { hide: true }, onRequest }, () => undefined)
+  for (const url of REST) app.all(url, { schema: { hide: true }, config: OPEN, onRequest }, () => undefined)
 }
 
-function addConfiguration(app: App, face: Face, wakers: () => Wakers): void {
+function addConfiguration(app: App, face: Face, wakers: () => WakerVerbs): void {
   const show = async (info: WakerInfo): Promise<object> =>
     subscriptionBody(info, face.options.publicUrl(), await wakers().publicKey())
-  app.get(JWKS, { schema: answers('Keys of webhooks', { 200: schemas.KEYS }, []) }, async (_request, reply) => {
-    const keys = [await wakers().publicKey()]
-    const cache = `public, max-age=${KEYS_MAX_AGE_S}`
-    return reply.header('cache-control', cache).type('application/jwk-set+json').send(JSON.stringify({ keys }))
-  })
+  app.get(
+    JWKS,
+    { schema: answers('Keys of webhooks', { 200: schemas.KEYS }, []), config: OPEN },
+    async (_request, reply) => {
+      const keys = [await wakers().publicKey()]
+      const cache = `public, max-age=${KEYS_MAX_AGE_S}`
+      return reply.header('cache-control', cache).type('application/jwk-set+json').send(JSON.stringify({ keys }))
+    },
+  )
   const made = answers('Make, or confirm', { 200: schemas.SUBSCRIPTION, 201: schemas.SUBSCRIPTION }, CONFIGURE)
   const put = { ...made, body: schemas.SUBSCRIPTION_REQUEST }
   app.put(SUBSCRIPTION, { schema: put }, async (request, reply) => {
-    const { created, info } = await wakers().put(idOf(request), requestOf(request.body as SubscriptionBody))
+    const { created, info } = await wakers().put(
+      face.caller(reply),
+      idOf(request),
+      requestOf(request.body as SubscriptionBody),
+    )
     return reply.code(created ? 201 : 200).send(await show(info))
   })
   const shown = answers('Look at it', { 200: schemas.SUBSCRIPTION }, MISSING)
-  app.get(SUBSCRIPTION, { schema: shown }, async (request) => show(await wakers().get(idOf(request))))
+  app.get(SUBSCRIPTION, { schema: shown }, async (request, reply) =>
+    show(await wakers().get(face.caller(reply), idOf(request))),
+  )
   app.delete(SUBSCRIPTION, { schema: answers('Delete it', DONE, []) }, async (request, reply) => {
-    await wakers().delete(idOf(request))
+    await wakers().delete(face.caller(reply), idOf(request))
     return reply.code(204).send()
   })
   const linked = { ...answers('Link streams', DONE, [...MISSING, 'BAD_NAME']), body: schemas.STREAMS_REQUEST }
   app.post(`${SUBSCRIPTION}/streams`, { schema: linked }, async (request, reply) => {
-    await wakers().link(idOf(request), (request.body as { streams: string[] }).streams)
+    await wakers().link(face.caller(reply), idOf(request), (request.body as { streams: string[] }).streams)
     return reply.code(204).send()
   })
   const unlinked = answers('Take a link back', DONE, MISSING)
   app.delete(`${SUBSCRIPTION}/streams/*`, { schema: unlinked }, async (request, reply) => {
-    await wakers().unlink(idOf(request), (request.params as { '*': string })['*'])
+    await wakers().unlink(face.caller(reply), idOf(request), (request.params as { '*': string })['*'])
     return reply.code(204).send()
   })
 }
 
-function addWorkers(app: App, wakers: () => Wakers): void {
+function addWorkers(app: App, face: Face, wakers: () => WakerVerbs): void {
   const acknowledge = (type: 'webhook' | 'pull-wake') => async (request: Request) => {
     const body = request.body as ReportBody
     const report = reportOf(tokenOf(request), body)
@@ -96,15 +110,23 @@ function addWorkers(app: App, wakers: () => Wakers): void {
     ...answers(summary, { 200: schemas.REPORTED }, REPORT),
     body: schemas.REPORT_REQUEST,
   })
-  app.post(`${SUBSCRIPTION}/callback`, { schema: report('A webhook acknowledges') }, acknowledge('webhook'))
-  app.post(`${SUBSCRIPTION}/ack`, { schema: report('A worker acknowledges') }, acknowledge('pull-wake'))
+  app.post(
+    `${SUBSCRIPTION}/callback`,
+    { schema: report('A webhook acknowledges'), config: OF_WAKE },
+    acknowledge('webhook'),
+  )
+  app.post(
+    `${SUBSCRIPTION}/ack`,
+    { schema: report('A worker acknowledges'), config: OF_WAKE },
+    acknowledge('pull-wake'),
+  )
   const claimed = { ...answers('Claim the wake', { 200: schemas.CLAIM }, CLAIM), body: schemas.CLAIM_REQUEST }
-  app.post(`${SUBSCRIPTION}/claim`, { schema: claimed }, async (request) => {
+  app.post(`${SUBSCRIPTION}/claim`, { schema: claimed }, async (request, reply) => {
     const { worker } = request.body as { worker: string }
-    return claimBody(await wakers().claim(idOf(request), worker))
+    return claimBody(await wakers().claim(face.caller(reply), idOf(request), worker))
   })
   const released = { ...answers('Give the claim back', DONE, REPORT), body: schemas.RELEASE_REQUEST }
-  app.post(`${SUBSCRIPTION}/release`, { schema: released }, async (request, reply) => {
+  app.post(`${SUBSCRIPTION}/release`, { schema: released, config: OF_WAKE }, async (request, reply) => {
     await wakers().release(idOf(request), reportOf(tokenOf(request), request.body as ReportBody))
     return reply.code(204).send()
   })
@@ -142,6 +164,7 @@ function sendError(error: LitetopicError, request: Request, reply: Reply): void 
   const { code, message, details } = error
   const seconds = retryAfter(error)
   if (seconds !== null) reply.header('retry-after', seconds)
+  if (problem.status === 401) reply.header('www-authenticate', 'Bearer')
   const told = INVALID.has(code) ? 'INVALID_REQUEST' : code
   reply.code(problem.status).send({ ...problem, error: { code: told, message, ...details } })
 }

@@ -9,6 +9,7 @@ import { eventText, retryText } from '../event-text.ts'
 import type { Face } from '../face.ts'
 import type { App, Reply, Request } from '../fastify.ts'
 import { topicOf } from '../names.ts'
+import { problemOf } from '../problem.ts'
 import type { EventStream } from '../sse.ts'
 import { producerOf, queryOf } from './request.ts'
 import { ATTACHING, EVENTS, PRODUCER_ID, parameters, TOPIC_ERRORS, WRITING } from './schemas.ts'
@@ -52,7 +53,10 @@ async function attach(face: Face, request: Request, reply: Reply): Promise<Reply
   const caller = face.caller(reply, stream)
   const notices = new Notices(stream)
   caller.onNotice = (event, facts) => notices.tell(event, facts)
-  caller.onStop = () => notices.goAway(comeBack(face.events.count))
+  caller.onStop = (error) => {
+    if (error.retry) notices.goAway(comeBack(face.events.count))
+    else notices.end(JSON.stringify(problemOf(error, request.id)))
+  }
   const options = { create, epoch, cursor, observe, exclusive, fence, producer: producerOf(request), brief: false }
   const attached = await caller.attach(topicOf(request), options)
   if (face.stopping !== null) throw face.stopping
@@ -90,6 +94,11 @@ class Notices {
   goAway(delay: ComeBack): void {
     const text = retryText(randomDelayMs(delay)) + eventText(JSON.stringify(delay), { event: 'goaway' })
     this.inOrder(() => this.stream.end(text))
+  }
+
+  /** It may not stay. */
+  end(problem: string): void {
+    this.inOrder(() => this.stream.end(eventText(problem, { event: 'problem' })))
   }
 
   private inOrder(tell: () => void): void {

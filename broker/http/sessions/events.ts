@@ -93,10 +93,12 @@ export function eventRoutes(app: App, face: Face): void {
   app.get('/v1/events/*', { schema: SCHEMA, exposeHeadRoute: false }, async (request, reply) => {
     const query = request.query as EventQuery
     const lastId = header(request, 'last-event-id') ?? query.lastEventId
-    if (lastId === LAST_ID) return reply.code(204).send()
     const stream = face.events.of(reply.raw)
-    const visit = { face, request, reply, query, lastId, stream, caller: face.caller(reply, stream) }
+    const caller = face.caller(reply, stream)
+    const visit = { face, request, reply, query, lastId, stream, caller }
     try {
+      caller.require(topicOf(request), 'read')
+      if (lastId === LAST_ID) return reply.code(204).send()
       await readOut(visit)
     } catch (error) {
       const known = asLitetopicError(error)

@@ -132,6 +132,7 @@ export function sessionRoutes(app: App, face: Face): void {
   app.post('/v1/fork/*', { schema: FORK_SESSION }, async (request, reply) => {
     const { as, at, policy } = request.body as ForkBody
     const caller = face.caller(reply)
+    caller.require(as, 'read')
     const { created } = await caller.fork(topicOf(request), { as, at, policy, ...meantBy(queryOf(request)) })
     return sendShown(reply, await shownOf(face, caller, as), created)
   })
@@ -162,6 +163,7 @@ async function change(face: Face, request: Request, reply: Reply, mayCreate: boo
   const policy = (request.body ?? {}) as PolicyInfo
   const { epoch } = meantBy(queryOf(request))
   const caller = face.caller(reply)
+  caller.require(name, 'read')
   const judged = await checkCondition(face, caller, request, name)
   const options = { create: mayCreate && epoch === undefined, epoch: epoch ?? judged?.epoch, policy }
   // Somebody else may create it just now.

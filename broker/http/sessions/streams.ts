@@ -168,6 +168,7 @@ async function open(face: Face, request: Request, reply: Reply): Promise<Reply> 
     throw new LitetopicError('BAD_REQUEST', 'who opens a stream has Producer-Id, Producer-Epoch and Producer-Seq')
   }
   const caller = face.caller(reply)
+  caller.require(topicOf(request), 'read')
   const { create, ...writing } = writingOf(queryOf(request), numbered)
   const options = { ...writing, create: create === true && mode !== 'continue', leaseMs }
   const { epoch } = await caller.attach(topicOf(request), options)

@@ -165,7 +165,7 @@ async function exchange(http: HttpBroker, bytes: string, count: number): Promise
 
 describe('on one connection', () => {
   const request = (method: string, query = '', body = ''): string => {
-    const headers = `host: x\r\ncontent-type: text/plain\r\ncontent-length: ${body.length}\r\n`
+    const headers = `host: localhost\r\ncontent-type: text/plain\r\ncontent-length: ${body.length}\r\n`
     return `${method} ${PATHS.ordinary}${query} HTTP/1.1\r\n${headers}\r\n${body}`
   }
 

@@ -175,7 +175,7 @@ it('every answer keeps browsers from taking data for a page of this site', async
   for (const path of [PATH, '/v1/stream/none', `${PATH}?offset=x`]) {
     const { headers } = await http.fetch(path)
     expect(headers.get('x-content-type-options')).toBe('nosniff')
-    expect(headers.get('cross-origin-resource-policy')).toBe('cross-origin')
+    expect(headers.get('cross-origin-resource-policy')).toBe('same-origin')
     expect(headers.get('content-security-policy')).toContain('sandbox')
   }
 })
