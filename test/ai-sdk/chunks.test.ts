@@ -9,6 +9,9 @@ import { client, collect, serve } from './broker.ts'
 
 type Chunks = readonly UIMessageChunk[]
 
+/** In ms: 20 answers take a second where nothing else runs. */
+const timeout = 120_000
+
 const text = fc.oneof(
   { weight: 6, arbitrary: fc.string({ unit: 'grapheme', maxLength: 8 }) },
   { weight: 1, arbitrary: fc.constantFrom('\ud83d', '\ude00', 'a\ud83d', '', '\0', '\n\ndata: x') },
@@ -107,7 +110,7 @@ async function write(session: Session, streamId: string, chunks: Chunks): Promis
   await stream.end()
 }
 
-it('gives back what was stored, chunk by chunk, from the start and from every cursor', async () => {
+it('gives back what was stored, chunk by chunk, from the start and from every cursor', { timeout }, async () => {
   const session = await client(await serve()).session('chat/1')
   let runs = 0
   await fc.assert(
@@ -124,7 +127,9 @@ it('gives back what was stored, chunk by chunk, from the start and from every cu
   )
 })
 
-it('put together it is fewer chunks, the same text in the same order, and the same message, also in two parts', async () => {
+it('put together it is fewer chunks, the same text in the same order, and the same message, also in two parts', {
+  timeout,
+}, async () => {
   const session = await client(await serve()).session('chat/1')
   let runs = 0
   await fc.assert(
