@@ -6,7 +6,8 @@ import { asLitetopicError, DEFAULT_HOST, invariant, LitetopicError, WEBSOCKET_PA
 import { MemoryDisk, openLevelStore, openMemoryStore, type Store } from '../storage/index.ts'
 import { isLoopback } from './access/address.ts'
 import { AUDIT_FILE, Audit } from './access/audit.ts'
-import { Authority } from './access/authority.ts'
+import { Authority, type IssuedToken } from './access/authority.ts'
+import type { TokenRequest } from './access/tokens.ts'
 import { systemClock } from './clock.ts'
 import { Control } from './control.ts'
 import { Core, type CoreStats } from './core.ts'
@@ -53,6 +54,11 @@ export interface Broker {
   metrics(): Promise<string>
   /** Is anybody kept out? */
   readonly hasAccess: boolean
+  /**
+   * A token for somebody, such as a browser, with these rights on a topic or prefix, for 1 hour if it is not said. Throws BAD_REQUEST or
+   * BAD_NAME; also where there are no API keys.
+   */
+  issueToken(request: TokenRequest): IssuedToken
   /** Reads access file and certificate again: what was revoked is over at once. Rejects with BAD_REQUEST, and leaves all as it was. */
   reload(): Promise<void>
   /**
@@ -150,6 +156,7 @@ async function startOn(
   return brokerAt(place, {
     reload,
     hasAccess: () => authority.isConfigured,
+    issueToken: (request) => authority.grant(request),
     stats,
     metrics: () => metrics.text(),
     async close() {
@@ -194,7 +201,7 @@ async function openTls({ tls, clock = systemClock }: BrokerOptions): Promise<Tls
 
 function brokerAt(
   { host, port, isTls, location }: { host: string; port: number; isTls: boolean; location: string },
-  own: Pick<Broker, 'stats' | 'metrics' | 'close' | 'reload'> & { hasAccess(): boolean },
+  own: Pick<Broker, 'stats' | 'metrics' | 'close' | 'reload' | 'issueToken'> & { hasAccess(): boolean },
 ): Broker {
   let closed: Promise<void> | null = null
   return {
@@ -205,6 +212,7 @@ function brokerAt(
     stats: own.stats,
     metrics: own.metrics,
     reload: own.reload,
+    issueToken: own.issueToken,
     get hasAccess() {
       return own.hasAccess()
     },

@@ -100,6 +100,15 @@ describe('a token that a key issues', () => {
     expect(await goesOn.ask(UP.describe, 'support/1')).toMatchObject({ name: 'support/1' })
   })
 
+  test('is also given by whoever runs the broker in a process, to anybody', async () => {
+    const { test } = await start()
+    const { token, principal } = test.broker.issueToken({ topic: 'other', can: ['write'], as: 'eve' })
+    const peer = await test.peer({ token })
+    expect([principal, (await peer.attach('other')).created]).toEqual(['eve', true])
+    const open = await TestBroker.start()
+    expect(() => open.broker.issueToken({ topic: 'x', can: ['read'] })).toThrow(/key create/)
+  })
+
   test('is over with the key that issued it', async () => {
     const { test, access, backend } = await start()
     const issued = await backend.ask(UP.issueToken, { topic: 'support/1', can: ['write'] })

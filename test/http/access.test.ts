@@ -16,6 +16,7 @@ const NEEDS: Readonly<Record<string, readonly Right[] | 'any' | 'token' | 'publi
   'GET /problems/{code}': 'public',
   'GET /metrics': ['read'],
   'GET /v1/broker': 'token',
+  'POST /v1/access-tokens': ['read'],
   'GET /v1/sessions': 'token',
   'GET /v1/sessions/{name}': ['read'],
   'PUT /v1/sessions/{name}': ['read', 'write'],

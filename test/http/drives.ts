@@ -80,6 +80,8 @@ export const DRIVES: Readonly<Record<string, Drive>> = {
     await call('/v1/events/a/b', { headers: { 'last-event-id': 'end' } })
   },
   'GET /v1/broker': (call) => call('/v1/broker'),
+  'POST /v1/access-tokens': (call) =>
+    call('/v1/access-tokens', post({ topic: 'a', can: ['read'], forMs: 1000, as: 'ada' })),
   'PUT /v1/stream/{name}': async (call) => {
     await call('/v1/stream/d', { headers: { 'content-type': 'text/plain' } })
     await call('/v1/stream/d', { headers: { 'content-type': 'text/plain' } })

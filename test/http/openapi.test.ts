@@ -2,6 +2,7 @@
 
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { accessOf, RIGHTS } from '../broker/access.ts'
 import type { Call } from './drive.ts'
 import { DRIVES } from './drives.ts'
 import { HttpBroker } from './http.ts'
@@ -94,9 +95,11 @@ describe('the document', () => {
 
 describe('each operation', () => {
   it('answers as the document says, with every answer that is no error', async () => {
+    const access = await accessOf({ admin: { '': RIGHTS } })
     for (const [key, operation] of operations) {
       const [method = ''] = key.split(' ')
-      const http = await HttpBroker.start({ webhookHosts: ['127.0.0.1'] })
+      const http = await HttpBroker.start({ webhookHosts: ['127.0.0.1'], accessFile: access.path })
+      http.test.token = access.keys.admin
       const seen = new Set<string>()
       const call: Call = async (path, init = {}) => {
         const response = await http.fetch(path, { ...init, method })

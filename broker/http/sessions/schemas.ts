@@ -295,6 +295,14 @@ export const FORK = object({
 export const CLOSED = object({ epoch: UINT, nextOffset: UINT, cursor: CURSOR })
 export const BROKER = object({ server: TEXT, version: UINT, incarnation: TEXT, timeMs: UINT })
 
+export const TOKEN_REQUEST = object({
+  topic: { type: 'string', maxLength: LIMITS.nameBytes, description: 'A session, or a prefix of whole segments.' },
+  can: { type: 'array', items: { enum: ['read', 'write', 'stop', 'manage'] }, minItems: 1, maxItems: 4 },
+  'forMs?': describedAs(UINT, 'Default 1 hour.'),
+  'as?': describedAs(NAME, 'Who has it, which its records carry. Default: token.'),
+})
+export const TOKEN_ISSUED = object({ token: TEXT, principal: TEXT, expiresAtMs: UINT })
+
 /** A body that may be left out. */
 export const optional = (schema: Schema): Schema => nullable(schema)
 
