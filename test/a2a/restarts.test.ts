@@ -33,7 +33,7 @@ async function kill({ process, ended }: Running): Promise<void> {
 }
 
 it('who takes a task up again finds all that was seen of it, and its client has all of it once and in order', {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const directory = await mkdtemp(join(tmpdir(), 'litetopic-a2a-'))
   onTestFinished(async () => {

@@ -32,7 +32,7 @@ async function kill({ process, ended }: Running): Promise<void> {
 }
 
 it('every notification and the answer come once and in order, though what is between is killed', {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const directory = await mkdtemp(join(tmpdir(), 'litetopic-mcp-'))
   onTestFinished(async () => {
