@@ -121,11 +121,15 @@ function* pieces(text: string): Generator<string> {
   for (let at = 0; at < text.length; at += PIECE_UNITS) yield text.slice(at, at + PIECE_UNITS)
 }
 
-/** How a call ended that is not this one, when it has; with no end if it was cut off. */
+/**
+ * How a call ended that is not this one, when it has; with no end if it was cut off. Of one that ran again only the last run counts: the
+ * one before may have been cut off while it stored its result.
+ */
 async function outcome(attachment: Attachment, stream: StreamInfo): Promise<FoundStream> {
-  const { state, detail } = stream
-  if (!isStreamEnd(state)) return follow(attachment, stream)
-  const parts = state === 'done' ? await readParts(attachment, stream, stream.lastOffset) : new Map<string, string>()
+  const { state, detail, fence, lastOffset } = stream
+  const lastRun = { ...stream, openOffset: Math.max(stream.openOffset, fence) }
+  if (!isStreamEnd(state)) return follow(attachment, lastRun)
+  const parts = state === 'done' ? await readParts(attachment, lastRun, lastOffset) : new Map<string, string>()
   return { end: state, detail: detail == null ? undefined : decodeJson(detail), parts }
 }
 

@@ -108,6 +108,21 @@ it('the outcome of a call whose runner vanished is unknown, until the caller has
   expect(await session.once('pay', never)).toBe('paid')
 })
 
+it('what was stored of a result before its runner vanished is void where the call runs again', async () => {
+  const network = new FaultyNetwork()
+  const lost = await open(network)
+  // As a call that is cut off while it stores a long result.
+  const half = await lost.openStream('once/pay')
+  half.write('{"paid":', { part: 'output' })
+  await half.flush()
+  network.down = true
+  network.cut()
+  const session = await open()
+  const again = (asked: Session) => asked.once('pay', () => ({ paid: 2 }), { ifUnknown: 'run' })
+  expect(await Promise.all([again(session), again(await open())])).toEqual([{ paid: 2 }, { paid: 2 }])
+  expect(await (await open()).once('pay', never)).toEqual({ paid: 2 })
+})
+
 it('who waits for a call elsewhere learns that its runner vanished', async () => {
   const network = new FaultyNetwork()
   const lost = await open(network)
