@@ -12,8 +12,8 @@ export interface ToolCall {
 
 export interface OnceToolsOptions {
   /**
-   * The id under which a call runs once, see `Session.once`. Default: that of the tool call, which is another one when the model is
-   * asked again; name what the call is for, such as an order, if it must not happen again even then.
+   * The id under which a call runs once, see `Session.once`. Default: that of the tool call, with a checksum of tool and input. It is
+   * another one when the model is asked again; name what the call is for, such as an order, if it must not happen again even then.
    */
   readonly id?: (call: ToolCall) => string
   /** For a call that was cut off. Default `reject`: the model is told, as of any tool that fails. */
@@ -26,6 +26,10 @@ interface Given {
   readonly abortSignal?: AbortSignal
 }
 
+/** What of a model's id for a call is kept for who reads the log, and what tells it from others. */
+const ID_UNITS = 64
+const CHECKSUM_BYTES = 8
+
 type Execute = (input: unknown, given: Given) => unknown
 
 /**
@@ -37,19 +41,28 @@ export function onceTools<T extends ToolSet>(session: Session<unknown>, tools: T
   const wrapped = Object.entries(tools).map(([toolName, tool]) => {
     const execute = tool.execute as Execute | undefined
     if (execute === undefined) return [toolName, tool]
-    const runOnce = (input: unknown, given: Given): Promise<unknown> => {
+    const runOnce = async (input: unknown, given: Given): Promise<unknown> => {
       const { toolCallId } = given
-      const id = options.id?.({ toolName, toolCallId, input }) ?? `tool/${toolCallId}`
+      const logged = plain(input)
+      const id = options.id?.({ toolName, toolCallId, input }) ?? (await callId(toolCallId, toolName, logged))
       const call = (signal: AbortSignal): unknown => {
         const { abortSignal } = given
         const either = abortSignal === undefined ? signal : AbortSignal.any([abortSignal, signal])
         return single(toolName, execute(input, { ...given, abortSignal: either }))
       }
-      return session.once(id, call, { tool: toolName, input: plain(input), ifUnknown: options.ifUnknown })
+      return session.once(id, call, { tool: toolName, input: logged, ifUnknown: options.ifUnknown })
     }
     return [toolName, { ...tool, execute: runOnce }]
   })
   return Object.fromEntries(wrapped) as T
+}
+
+/** Some models use an id again, or leave it empty, and some ids are long: it stands for the call only with its tool and input. */
+async function callId(toolCallId: string, toolName: string, input: Json | undefined): Promise<string> {
+  const facts = new TextEncoder().encode(JSON.stringify([toolCallId, toolName, input]))
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', facts))
+  const checksum = Array.from(digest.subarray(0, CHECKSUM_BYTES), (byte) => byte.toString(16).padStart(2, '0'))
+  return `tool/${toolCallId.slice(0, ID_UNITS).replace(/[^\x21-\x7e]/g, '_')}/${checksum.join('')}`
 }
 
 /** An iterable that nobody asks has not begun. */
