@@ -1,9 +1,14 @@
-/** AG-UI's own HttpAgent, unmodified, on an agent as a route: through cut connections, reloads, stops and lost processes. */
+/**
+ * AG-UI's own HttpAgent, unmodified, on an agent as a route: through cut connections, reloads, stops and lost
+ * processes; and the samples of the guide, taken from the page and run.
+ */
 
+import { readFileSync } from 'node:fs'
 import { setImmediate as turn } from 'node:timers/promises'
 import { AbstractAgent, type BaseEvent, HttpAgent, type Message, type RunAgentInput } from '@ag-ui/client'
 import { EventType } from '@ag-ui/core'
 import { EventEncoder } from '@ag-ui/encoder'
+import { transform } from 'esbuild'
 import { from, type Observable } from 'rxjs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Broker as Server, startBroker } from '../../broker/index.ts'
@@ -330,4 +335,55 @@ it('an agent reads straight from the broker, and another one connects to its run
   expect(contents(agent.messages)).toMatchObject(MESSAGES)
   expect(contents(connected.messages)).toEqual(contents(agent.messages))
   expect(runs).toBe(1)
+})
+
+type Route = (request: Request) => Promise<Response>
+
+const GUIDE = readFileSync(new URL('../../client/ag-ui/README.md', import.meta.url), 'utf8')
+const SAMPLES = [...GUIDE.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code as string)
+const AsyncFunction = Object.getPrototypeOf(async () => undefined).constructor as FunctionConstructor
+
+/** Runs a sample with what it is given, and returns what is asked for. */
+async function run<R>(
+  sample: string | undefined,
+  given: Readonly<Record<string, unknown>>,
+  result: string,
+): Promise<R> {
+  const plain = (sample as string).replace(/^import .*$/gm, '').replace(/^export /gm, '')
+  const { code } = await transform(`async function sample() {${plain}; return ${result}}`, { loader: 'ts' })
+  return new AsyncFunction(...Object.keys(given), `${code}; return sample()`)(...Object.values(given)) as Promise<R>
+}
+
+it('the samples of the guide serve an agent, show its run through a reload, read it directly, and stop', async () => {
+  const agent = {
+    run: ({ runId, threadId }: { runId: string; threadId: string }) => {
+      runs++
+      return from(answer(runId, threadId))
+    },
+  }
+  const given = { connect: () => broker, agentHandler, agent, userOf: () => 'ann' }
+  const routes = await run<{ POST: Route; DELETE: Route }>(SAMPLES[0], given, '{ POST, DELETE }')
+  const ask = (url: string, init: RequestInit) => routes.POST(new Request(new URL(url, 'http://app.test'), init))
+  const page = { HttpAgent, resumingFetch: () => resumingFetch({ fetch: ask }), threadId: 't', runId: 'r' }
+  const [first, reloaded] = [
+    await run<HttpAgent>(SAMPLES[1], page, 'agent'),
+    await run<HttpAgent>(SAMPLES[1], page, 'agent'),
+  ]
+  expect(first.messages.map(({ role }) => role)).toEqual(['reasoning', 'assistant', 'tool'])
+  expect(reloaded.messages).toEqual(first.messages)
+  expect(runs).toBe(1)
+
+  const TopicAgent = await run<new (config: object) => AbstractAgent>(
+    SAMPLES[2],
+    { AbstractAgent, readRun, from, broker },
+    'TopicAgent',
+  )
+  const direct = new TopicAgent({ threadId: 'ann/t' })
+  await direct.runAgent({ runId: 'r' })
+  expect(direct.messages).toEqual(first.messages)
+
+  const stop = new Request('http://app.test', { method: 'DELETE', body: '{"threadId":"t","runId":"r2"}' })
+  expect((await routes.DELETE(stop)).status).toBe(204)
+  const session = await broker.session('threads/ann/t', { create: false })
+  expect(await session.stream('r2')).toMatchObject({ state: 'stopped' })
 })

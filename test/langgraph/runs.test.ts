@@ -1,14 +1,37 @@
-/** What a run streams, stored and read back: whole, from anywhere, and by the client of the LangGraph SDK, unmodified. */
+/**
+ * What a run streams, stored and read back: whole, from anywhere, and by the client of the LangGraph SDK, unmodified; tools that run once for
+ * each call, under LangGraph's own node for tools; and the samples of the guide, taken from the page and run. One file, as LangGraph takes
+ * longer to load than most of these take to run.
+ */
 
-import { AIMessageChunk } from '@langchain/core/messages'
+import { AIMessage, AIMessageChunk, type BaseMessageChunk, ToolMessage } from '@langchain/core/messages'
 import { ChatGenerationChunk } from '@langchain/core/outputs'
+import { tool } from '@langchain/core/tools'
 import { FakeStreamingChatModel } from '@langchain/core/utils/testing'
-import { END, MessagesAnnotation, START, StateGraph } from '@langchain/langgraph'
+import {
+  Annotation,
+  Command,
+  END,
+  interrupt,
+  MemorySaver,
+  MessagesAnnotation,
+  START,
+  StateGraph,
+} from '@langchain/langgraph'
+import { ToolNode } from '@langchain/langgraph/prebuilt'
 import { Client } from '@langchain/langgraph-sdk'
 import { expect, it } from 'vitest'
 import type { Session } from '../../client/index.ts'
-import { joinRuns, readRun, type StoredEvent, streamRun } from '../../client/langgraph/index.ts'
+import {
+  joinRuns,
+  LitetopicSaver,
+  onceTool,
+  readRun,
+  type StoredEvent,
+  streamRun,
+} from '../../client/langgraph/index.ts'
 import { VirtualClock } from '../client/virtual-clock.ts'
+import { runSample, sampleOf } from '../guides.ts'
 import { client, serve } from './savers.ts'
 
 const WORDS = ['Half ', 'a 😀 ', 'pair: ', '\ud83d', '\ude00 and ', 'done.']
@@ -343,4 +366,189 @@ it('an answer that has nothing to tell says that it is there, and lets go of its
   await reader.cancel()
   await expect(opened?.append('x')).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' })
   clock.advance(15_000)
+})
+
+const schema = { type: 'object', properties: { to: { type: 'string' } }, required: ['to'] } as const
+
+const asks = (id: string, name = 'book') => ({
+  messages: [new AIMessage({ content: '', tool_calls: [{ name, args: { to: 'Rome' }, id, type: 'tool_call' }] })],
+})
+
+/** A node with a tool that counts its calls. */
+function booking(session: Session, fn: (calls: number) => unknown, options = {}) {
+  let calls = 0
+  const book = tool(async () => fn(++calls), { name: 'book', description: 'Books a flight.', schema })
+  const node = new ToolNode([onceTool(book, () => session, options)])
+  return { node, calls: () => calls }
+}
+
+it('runs once for each call of a model, and gives whoever asks again the same result', async () => {
+  const { open } = await sessions()
+  const { node, calls } = booking(await open(), (count) => `seat ${count}`)
+  const [first] = (await node.invoke(asks('call-1'))).messages
+  expect(first).toMatchObject({ content: 'seat 1', tool_call_id: 'call-1', name: 'book' })
+  const elsewhere = booking(await open(), () => 'another seat')
+  const [second] = (await elsewhere.node.invoke(asks('call-1'))).messages
+  expect(second).toMatchObject({ content: 'seat 1', tool_call_id: 'call-1' })
+  expect(elsewhere.calls()).toBe(0)
+  await node.invoke(asks('call-2'))
+  expect(calls()).toBe(2)
+  const [unnamed] = (await node.invoke(asks(''))).messages
+  expect(unnamed.content).toContain('has no id')
+  expect(calls()).toBe(2)
+})
+
+it('leaves tool, input and output in the log', async () => {
+  const { open } = await sessions()
+  const session = await open()
+  await booking(session, () => 'seat 1').node.invoke(asks('call-1'))
+  const parts: unknown[] = []
+  for await (const record of session.records()) {
+    if (record.kind === 'token') parts.push([record.streamId, record.part, record.text])
+    if (record.kind === 'stream' && record.state === 'done') break
+  }
+  expect(parts).toEqual([
+    ['once/call-1', 'tool', '"book"'],
+    ['once/call-1', 'input', '{"to":"Rome"}'],
+    ['once/call-1', 'output', '{"value":"seat 1"}'],
+  ])
+})
+
+it('messages and commands come back as what they are', async () => {
+  const { open } = await sessions()
+  const session = await open()
+  const command = new Command({
+    update: { a: [new ToolMessage({ content: 'x', tool_call_id: 'call-1' })] },
+    goto: 'next',
+  })
+  for (const node of [booking(session, () => command).node, booking(await open(), () => 'never').node]) {
+    const [found] = (await node.invoke(asks('call-1'))) as unknown as [Command]
+    expect(found).toBeInstanceOf(Command)
+    expect(found.goto).toEqual(['next'])
+    expect((found.update as { a: unknown[] }).a[0]).toBeInstanceOf(ToolMessage)
+  }
+})
+
+it('a call that was cut off is not run again unless it is said so', async () => {
+  const { open } = await sessions()
+  const vanishing = await open()
+  const begun = new Promise<void>((resolve) => {
+    const node = booking(vanishing, () => {
+      resolve()
+      return new Promise(() => {})
+    }).node
+    void node.invoke(asks('call-1')).catch(() => {})
+  })
+  await begun
+  await vanishing.close().catch(() => {})
+  const careful = booking(await open(), () => 'seat 2')
+  const [told] = (await careful.node.invoke(asks('call-1'))).messages
+  expect(told).toMatchObject({ status: 'error', content: expect.stringContaining('cut off') })
+  expect(careful.calls()).toBe(0)
+  const bold = booking(await open(), () => 'seat 2', { ifUnknown: 'run' })
+  expect((await bold.node.invoke(asks('call-1'))).messages[0]).toMatchObject({ content: 'seat 2' })
+})
+
+it('what a tool has interrupted runs again when the graph is resumed, and then no more', async () => {
+  const { open } = await sessions()
+  const { node, calls } = booking(await open(), () => `booked: ${interrupt('sure?')}`)
+  const graph = new StateGraph(MessagesAnnotation)
+    .addNode('tools', node)
+    .addEdge(START, 'tools')
+    .compile({ checkpointer: new MemorySaver() })
+  const thread = { configurable: { thread_id: 't' } }
+  await graph.invoke(asks('call-1'), thread)
+  const { messages } = await graph.invoke(new Command({ resume: 'yes' }), thread)
+  expect(messages.at(-1)?.content).toBe('booked: yes')
+  expect(calls()).toBe(2)
+  const [again] = (await node.invoke(asks('call-1'))).messages
+  expect(again.content).toBe('booked: yes')
+  expect(calls()).toBe(2)
+})
+
+const GUIDE = new URL('../../client/langgraph/README.md', import.meta.url)
+
+it('the sample about checkpoints runs a graph, and a second process finds what the first one left', async () => {
+  const server = await serve()
+  const State = Annotation.Root({ asked: Annotation<string>, answer: Annotation<string> })
+  const builder = new StateGraph(State)
+    .addNode('reply', ({ asked }) => ({ answer: `${asked}? Fine.` }))
+    .addEdge(START, 'reply')
+    .addEdge('reply', END)
+  const printed: unknown[][] = []
+  const given = {
+    connect: () => client(server.url),
+    LitetopicSaver,
+    builder,
+    console: { log: (...values: unknown[]) => printed.push(values) },
+  }
+  await runSample(sampleOf(GUIDE, 'Checkpoints'), given)
+  expect(printed).toEqual([['How are you? Fine.'], [[]]])
+})
+
+it('the sample about token streams shows what a run streams to a client of the SDK and to a reader', async () => {
+  const broker = client((await serve()).url)
+  const shown: string[] = []
+  const printed: unknown[] = []
+  let handle: (request: Request) => Promise<Response> = () => Promise.reject(new Error('nobody serves'))
+  class LocalClient extends Client {
+    constructor(options: object) {
+      // The route is joined when the run has begun.
+      const fetch = async (...asked: ConstructorParameters<typeof Request>) => {
+        while ((await handle(new Request(...asked))).status === 404);
+        return handle(new Request(...asked))
+      }
+      super({ ...options, callerOptions: { fetch } })
+    }
+  }
+  async function* words() {
+    for (const content of ['It ', 'is ', 'fine.']) {
+      yield [new AIMessageChunk({ content, id: 'answer' }), { langgraph_node: 'agent' }]
+    }
+  }
+  const given = {
+    broker,
+    graph: { stream: words },
+    input: {},
+    thread: { configurable: { thread_id: 'ticket-42' } },
+    serve: (handler: typeof handle) => {
+      handle = handler
+    },
+    apiUrl: 'http://agents.test',
+    Client: LocalClient,
+    ui: {
+      append: (id: string, content: string) => shown.push(`${id} ${content}`),
+      show: ({ text }: BaseMessageChunk, { langgraph_node: node }: Record<string, unknown>) =>
+        shown.push(`${node}: ${text}`),
+    },
+    console: { log: (value: unknown) => printed.push(value) },
+    joinRuns,
+    readRun,
+    streamRun,
+  }
+  await runSample(sampleOf(GUIDE, 'Token streams'), given)
+  const text = (from: string) =>
+    shown.flatMap((line) => (line.startsWith(from) ? [line.slice(from.length)] : [])).join('')
+  expect([text('answer '), text('agent: ')]).toEqual(['It is fine.', 'It is fine.'])
+  expect(printed).toEqual(['done'])
+})
+
+it('the sample about tools makes a tool that runs once for each call', async () => {
+  const broker = client((await serve()).url)
+  let booked = 0
+  const book = tool(() => `seat ${++booked}`, {
+    name: 'book',
+    description: 'Books.',
+    schema: { type: 'object' } as const,
+  })
+  const messages = [new AIMessage({ content: '', tool_calls: [{ name: 'book', args: {}, id: 'call-1' }] })]
+  const results: unknown[] = []
+  const sample = `${sampleOf(GUIDE, 'Tools')}; keep(tools)`
+  for (let i = 0; i < 2; i++) {
+    const kept: ToolNode[] = []
+    await runSample(sample, { broker, book, ToolNode, onceTool, keep: (tools: ToolNode) => kept.push(tools) })
+    const answer = await kept[0]?.invoke({ messages }, { configurable: { thread_id: 't' } })
+    results.push(answer?.messages[0].content)
+  }
+  expect(results).toEqual(['seat 1', 'seat 1'])
 })

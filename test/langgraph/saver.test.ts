@@ -1,5 +1,11 @@
-/** The checkpointer under graphs: what LangGraph's own validation does not ask. A real broker, and a connection for each process. */
+/**
+ * The checkpointer: LangGraph's own validation of it, unmodified, and what that does not ask: a real broker, a connection for each process, and
+ * a broker that is killed in the middle of a graph's run. One file, as LangGraph takes longer to load than most of these take to run.
+ */
 
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { Annotation, DeltaChannel, END, START, StateGraph } from '@langchain/langgraph'
 import {
   type Checkpoint,
@@ -9,9 +15,13 @@ import {
   INTERRUPT,
   uuid6,
 } from '@langchain/langgraph-checkpoint'
-import { expect, it } from 'vitest'
+import { deltaChannelHistoryTests, validate } from '@langchain/langgraph-checkpoint-validation'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Broker as Server, startBroker } from '../../broker/index.ts'
+import { type Broker, connect } from '../../client/index.ts'
 import { LitetopicSaver } from '../../client/langgraph/index.ts'
-import { client, Meter, saverAt, serve } from './savers.ts'
+import { killAll, litetopic, type Running } from '../cli/processes.ts'
+import { afterwards, client, Meter, saverAt, serve } from './savers.ts'
 
 const METADATA: CheckpointMetadata = { source: 'loop', step: 1, parents: {} }
 
@@ -315,3 +325,125 @@ it.each(['sync', 'exit'] as const)(
     }
   },
 )
+
+// It takes these from the global scope.
+Object.assign(globalThis, { describe, it, expect, beforeAll, afterAll, beforeEach, afterEach })
+
+let server: Server
+let broker: Broker
+let made = 0
+
+const initializer = {
+  checkpointerName: 'LitetopicSaver',
+  // Each has its threads for itself.
+  createCheckpointer: () => new LitetopicSaver(broker, { prefix: `saver-${++made}` }),
+  destroyCheckpointer: (saver: LitetopicSaver) => saver.close(),
+}
+
+describe('the checkpointer', () => {
+  beforeAll(async () => {
+    server = await startBroker({ port: 0, dataDir: null })
+    broker = connect(server.url)
+  })
+
+  afterAll(async () => {
+    await broker.close()
+    await server.close()
+  })
+
+  validate(initializer)
+  // Not part of `validate`; LangGraph runs it for its own checkpointers.
+  deltaChannelHistoryTests(initializer)
+})
+
+const THREAD = { configurable: { thread_id: 't' } }
+
+/** A broker that comes back at its address when it is killed. */
+class Process {
+  private running: Running
+  readonly url: string
+  private readonly directory: string
+
+  private constructor(running: Running, url: string, directory: string) {
+    this.running = running
+    this.url = url
+    this.directory = directory
+  }
+
+  static async start(): Promise<Process> {
+    const directory = await mkdtemp(join(tmpdir(), 'litetopic-langgraph-'))
+    afterwards(async () => {
+      killAll()
+      await rm(directory, { recursive: true, force: true })
+    })
+    const running = serveOn(directory, 0)
+    return new Process(running, await address(running), directory)
+  }
+
+  async kill(): Promise<void> {
+    this.running.process.kill('SIGKILL')
+    await this.running.ended
+    this.running = serveOn(this.directory, Number(new URL(this.url).port))
+    await address(this.running)
+  }
+}
+
+/** A process of its own, LevelDB, fsync. */
+function serveOn(directory: string, port: number): Running {
+  return litetopic(['serve', '--port', String(port), '--data', directory])
+}
+
+async function address(running: Running): Promise<string> {
+  return (await running.printed(/^litetopic listening on (ws:\S+)\n/))[1] as string
+}
+
+it('a run goes on when the broker is killed, and what is checkpointed is not run again', {
+  timeout: 120_000,
+}, async () => {
+  const broker = await Process.start()
+  const runs: string[] = []
+  const State = Annotation.Root({
+    done: Annotation<string[]>({ reducer: (done, more) => [...done, ...more], default: () => [] }),
+  })
+  const graph = (inSlow: () => Promise<void>) => {
+    const saver = new LitetopicSaver(client(broker.url))
+    const step = (name: string, fn?: () => Promise<void>) => async () => {
+      runs.push(name)
+      await fn?.()
+      return { done: [name] }
+    }
+    return new StateGraph(State)
+      .addNode('first', step('first'))
+      .addNode('fast', step('fast'))
+      .addNode('slow', step('slow', inSlow))
+      .addNode(
+        'last',
+        step('last', () => broker.kill()),
+      )
+      .addEdge(START, 'first')
+      .addEdge('first', 'fast')
+      .addEdge('first', 'slow')
+      .addEdge(['fast', 'slow'], 'last')
+      .addEdge('last', END)
+      .compile({ checkpointer: saver })
+  }
+  const looking = new LitetopicSaver(client(broker.url))
+  const crash = async (): Promise<void> => {
+    // What the task beside it has written is stored, and the next checkpoint is not there.
+    for (;;) {
+      const found = await looking.getTuple(THREAD)
+      if (found?.pendingWrites?.some(([, channel]) => channel === 'done')) break
+    }
+    await broker.kill()
+    throw new Error('and this process is gone, too')
+  }
+  await expect(graph(crash).invoke({ done: ['asked'] }, THREAD)).rejects.toThrow('gone, too')
+  expect([...runs].sort()).toEqual(['fast', 'first', 'slow'])
+
+  runs.length = 0
+  const { done } = await graph(async () => {}).invoke(null, THREAD)
+  expect(runs).toEqual(['slow', 'last'])
+  expect(done).toEqual(['asked', 'first', 'fast', 'slow', 'last'])
+  const state = await graph(async () => {}).getState(THREAD)
+  expect(state).toMatchObject({ values: { done }, next: [] })
+})

@@ -4,10 +4,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Broker, BrokerOptions } from '../../broker/index.ts'
-
-const MAIN = fileURLToPath(new URL('./broker-main.ts', import.meta.url))
+import { programArgs } from '../programs.ts'
 
 export type LiveQuestion = 'memory' | 'stats' | 'close'
 export interface LiveAnswer {
@@ -34,7 +32,7 @@ export class LiveBroker {
   /** On a temporary directory. */
   static async start(options: Omit<BrokerOptions, 'clock' | 'store' | 'log'> = {}): Promise<LiveBroker> {
     const directory = await mkdtemp(join(tmpdir(), 'litetopic-live-'))
-    const args = ['--expose-gc', '--import', import.meta.resolve('tsx'), MAIN]
+    const args = ['--expose-gc', ...programArgs('test/live/broker-main.ts')]
     const child = spawn(process.execPath, [...args, JSON.stringify({ dataDir: directory, ...options })], {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     })

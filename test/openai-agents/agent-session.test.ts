@@ -1,4 +1,7 @@
-/** The memory of agents against a real broker: the same as the SDK's own, for several processes at once, at a cost that does not grow. */
+/**
+ * The memory of agents against a real broker: the same as the SDK's own, for several processes at once, at a cost that does not grow. And the
+ * samples of the guide, taken from the page and run.
+ */
 
 import {
   Agent,
@@ -7,14 +10,18 @@ import {
   isSessionHistoryRewriteAwareSession,
   isSessionHistoryTransactionAwareSession,
   MemorySession,
+  type Model,
   Runner,
+  RunState,
+  tool,
 } from '@openai/agents-core'
-import { assistantMessage, ScriptedModel } from '@openai/agents-core/testing'
+import { assistantMessage, ScriptedModel, functionCall as scriptedCall } from '@openai/agents-core/testing'
 import fc from 'fast-check'
-import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, it, onTestFinished, vi } from 'vitest'
 import { type Broker as Server, startBroker } from '../../broker/index.ts'
 import { type Broker, connect, type Session } from '../../client/index.ts'
-import { AgentSession } from '../../client/openai-agents/index.ts'
+import { AgentSession, onceTool, readRun, storedRun } from '../../client/openai-agents/index.ts'
+import { runSample, sampleOf } from '../guides.ts'
 
 let server: Server
 let brokers: Broker[] = []
@@ -250,4 +257,81 @@ it('remembers between two runs of the SDK, in different processes', async () => 
     { role: 'assistant', content: [{ text: 'Paris' }] },
     { role: 'user', content: 'How many live there?' },
   ])
+})
+
+const GUIDE = new URL('../../client/openai-agents/README.md', import.meta.url)
+const printed: unknown[][] = []
+const runner = new Runner({ tracingDisabled: true })
+
+/** Runs the first sample below a heading, with what it is given in the place of its imports. */
+const run = (heading: string, given: Readonly<Record<string, unknown>>): Promise<void> =>
+  runSample(sampleOf(GUIDE, heading), given)
+
+/** What all samples have, on a broker of their own. */
+async function given(model: Model): Promise<Readonly<Record<string, unknown>>> {
+  const own = await startBroker({ port: 0, dataDir: null })
+  const broker = connect(own.url)
+  onTestFinished(async () => {
+    await broker.close()
+    await own.close()
+  })
+  printed.length = 0
+  const session = await broker.session('support/ticket-42')
+  return {
+    ...{ Agent, AgentSession, RunState, onceTool, readRun, session, storedRun, tool, model },
+    connect: () => broker,
+    run: runner.run.bind(runner),
+    memory: new AgentSession(session),
+    config: { model, tracingDisabled: true },
+    console: { log: (...values: unknown[]) => printed.push(values) },
+  }
+}
+
+const parameters = { type: 'object' as const, properties: {}, required: [], additionalProperties: false as const }
+const booking = [scriptedCall('book', {}, { callId: 'call_1' })]
+
+it('the sample of the memory stores what was said', async () => {
+  const model = new ScriptedModel([[assistantMessage('In Rome.')]])
+  await run('Memory', { ...(await given(model)), agent: new Agent({ name: 'Support', model }) })
+  expect(printed).toEqual([['In Rome.', 2]])
+})
+
+it('the samples of a run and of reading store a run, once, and show it', async () => {
+  const model = new ScriptedModel([booking, [assistantMessage('Booked.')]])
+  const has = await given(model)
+  let booked = 0
+  const flights = { book: () => `booking ${++booked}`, find: () => null }
+  await run('Runs that outlive their process', { ...has, flights, parameters })
+  await run('Runs that outlive their process', { ...has, flights, parameters })
+  expect([printed, booked]).toEqual([
+    [
+      ['done', 'Booked.'],
+      ['done', 'Booked.'],
+    ],
+    1,
+  ])
+  const shown: unknown[] = []
+  const ui = {
+    turn: (...turn: number[]) => shown.push(turn),
+    event: ({ name }: { name?: string }) => name !== undefined && shown.push(name),
+    status: (state: string) => shown.push(state),
+  }
+  const page: { position?: string } = {}
+  await run('Reading', { ...has, ui, page })
+  const seen = ['open', [1, 0], 'tool_called', 'tool_output', [2, 0], 'message_output_created', 'done']
+  expect([shown, page.position]).toEqual([seen, 'end'])
+})
+
+it('the sample of an approval goes on when it is there', async () => {
+  const model = new ScriptedModel([booking, [assistantMessage('Booked.')]])
+  const book = tool({
+    name: 'book',
+    description: 'Books.',
+    parameters,
+    strict: true,
+    needsApproval: true,
+    execute: () => 'ok',
+  })
+  await run('Approval', { ...(await given(model)), agent: new Agent({ name: 'Travel', tools: [book] }) })
+  expect(printed).toEqual([['Booked.']])
 })

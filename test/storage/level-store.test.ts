@@ -5,11 +5,11 @@ import { once } from 'node:events'
 import { chmod, cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type LevelHandle, type OpenLevel, openLevel } from '../../storage/leveldb/level-handle.ts'
 import { openLevelStore } from '../../storage/leveldb/level-store.ts'
 import { type Durability, INDEX } from '../../storage/store.ts'
+import { programArgs } from '../programs.ts'
 import { bytes, journalOf, storeContract, text } from './store-contract.ts'
 
 const newDirectory = () => mkdtemp(join(tmpdir(), 'litetopic-store-'))
@@ -45,8 +45,9 @@ async function killed(child: ChildProcess): Promise<void> {
 
 /** Opens the store in another process, and returns it with what it says first. */
 async function otherProcess(): Promise<{ child: ChildProcess; said: string }> {
-  const script = fileURLToPath(new URL('./hold-store.ts', import.meta.url))
-  const child = spawn(process.execPath, ['--import', 'tsx', script, directory], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [...programArgs('test/storage/hold-store.ts'), directory], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   children.push(child)
   const [said] = await once(child.stdout!, 'data')
   return { child, said: String(said).trim() }
