@@ -91,7 +91,8 @@ export class Operations extends NamedOperations {
   /** Attaches to a topic that is in memory, at once, and tells nothing of it; see `Attachments.enter`. */
   enter(client: Client, handle: number, name: string, options: AttachRequest): Attachment | null {
     // A refusal takes the ordinary way, where it is said.
-    const mayWrite = (client.identity.rightsOn(name) & RIGHT.write) !== 0
+    const { identity } = client
+    const mayWrite = identity.over === null && (identity.rightsOn(name) & RIGHT.write) !== 0
     return mayWrite ? this.attached.enter(client, handle, name, options) : null
   }
 

@@ -104,8 +104,9 @@ function parse(path: string, text: string): AccessFile {
   let value: unknown
   try {
     value = JSON.parse(text)
-  } catch (cause) {
-    throw wrong(path, `it is not JSON: ${(cause as Error).message}`, cause)
+  } catch {
+    // What the parser says quotes the text, and the secret is in it.
+    throw wrong(path, 'it is not JSON: bring back a copy of it, or remove it and make new keys')
   }
   const { version, tokenSecret, keys } = (value ?? {}) as Record<string, unknown>
   if (version !== VERSION) throw wrong(path, `it is of version ${JSON.stringify(version)}, not ${VERSION}`)

@@ -1,10 +1,15 @@
-/** Wrong tokens by the address they came from: beyond some of them it is not listened to for a while. The table is bounded. */
+/**
+ * Refusals by the address they came from: beyond some wrong tokens it is not listened to for a while, and beyond some refusals of any
+ * kind no more are noted, or whoever has no token could fill the audit log until what it held is gone. The table is bounded.
+ */
 
 import { LIMITS, LitetopicError } from '../../protocol/index.ts'
 import type { Clock } from '../clock.ts'
 
 interface Failures {
+  /** Wrong tokens. */
   count: number
+  refusals: number
   readonly sinceMs: number
 }
 
@@ -34,19 +39,30 @@ export class Attempts {
   }
 
   failed(address: string): void {
+    this.of(address).count++
+  }
+
+  /** Counts a refusal for whatever reason. Is it one of the first, which are to be noted? */
+  refused(address: string): boolean {
+    return ++this.of(address).refusals <= LIMITS.accessFailures
+  }
+
+  /** Those of the present span of time. */
+  private of(address: string): Failures {
     const key = groupOf(address)
-    const failures = this.byAddress.get(key)
-    if (failures !== undefined) {
-      failures.count++
-      return
-    }
+    const now = this.clock.monotonicMs()
+    const present = this.byAddress.get(key)
+    if (present !== undefined && now - present.sinceMs < LIMITS.accessFailuresMs) return present
+    this.byAddress.delete(key)
     if (this.byAddress.size >= LIMITS.accessAddresses) {
       for (const oldest of this.byAddress.keys()) {
         this.byAddress.delete(oldest)
         break
       }
     }
-    this.byAddress.set(key, { count: 1, sinceMs: this.clock.monotonicMs() })
+    const failures = { count: 0, refusals: 0, sinceMs: now }
+    this.byAddress.set(key, failures)
+    return failures
   }
 
   get size(): number {

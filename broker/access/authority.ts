@@ -88,7 +88,7 @@ export class Authority {
     this.attempts.check(address)
     const failed = (error: unknown): never => {
       const { reason } = isLitetopicError(error) ? error.details : {}
-      this.audit?.note('refuse', { address, reason: reason ?? null })
+      if (this.attempts.refused(address)) this.audit?.note('refuse', { address, reason: reason ?? null })
       if (reason === 'wrong' || reason === 'revoked') this.attempts.failed(address)
       throw error
     }
@@ -106,6 +106,7 @@ export class Authority {
    */
   issue(client: Client, request: TokenRequest): IssuedToken {
     const issuer = client.identity
+    if (issuer.over !== null) throw issuer.over
     const secret = this.secretToSign()
     const { principal, keyId } = issuer
     if (!issuer.issues || principal === undefined || keyId === null) {

@@ -31,8 +31,13 @@ export class Gate {
     if (refusal !== null) throw refusal
   }
 
-  /** ACCESS_DENIED, or null if the client has the right. Without a right, it is asked for any. */
+  /**
+   * ACCESS_DENIED, or null if the client has the right; UNAUTHENTICATED for one whose token is over meanwhile. Without a right, it is
+   * asked for any.
+   */
   refusalOf(client: Client, name: string, right: Right | null): LitetopicError | null {
+    const { over } = client.identity
+    if (over !== null) return over
     const rights = client.identity.rightsOn(name)
     const has = right === null ? rights !== 0 : (rights & RIGHT[right]) !== 0
     return has ? null : this.refuse(client, name, right)
@@ -45,7 +50,9 @@ export class Gate {
 
   /** Throws ACCESS_DENIED unless the client has the right on all names that the prefix covers. */
   allowBelow(client: Client, prefix: string, right: Right): void {
-    if (!client.identity.grants.coversAll(prefix, RIGHT[right])) throw this.refuse(client, prefix, right)
+    const { grants, over } = client.identity
+    if (over !== null) throw over
+    if (!grants.coversAll(prefix, RIGHT[right])) throw this.refuse(client, prefix, right)
   }
 
   /** Notes what a client refused may be asked about, or one that was let in has done. Without access nobody is noted. */

@@ -78,7 +78,10 @@ export class Identity implements IdentityFacts {
 
   private startWatching({ clock, issuer }: Ends): void {
     if (issuer !== null) this.leaveIssuer = issuer.whenOver((error) => this.end(error))
-    if (this.over === null && this.expiresMs !== Number.POSITIVE_INFINITY) this.startTimer(clock)
+    if (this.over !== null || this.expiresMs === Number.POSITIVE_INFINITY) return
+    // Nobody has watched it for a while.
+    if (clock.wallMs() >= this.expiresMs) this.end(expired())
+    else this.startTimer(clock)
   }
 
   private startTimer(clock: Clock): void {

@@ -3,9 +3,9 @@
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Broker } from '../../client/index.ts'
-import { LitetopicError } from '../../protocol/index.ts'
+import { isErrorCode, LitetopicError } from '../../protocol/index.ts'
 import { jsonLine, write } from './output.ts'
-import { brokerUrl, type RemoteOptions, withBroker } from './remote.ts'
+import { accessToken, brokerUrl, type RemoteOptions, withBroker } from './remote.ts'
 import { type Sample, takeSample, topOf } from './top-sample.ts'
 import { screen } from './top-screen.ts'
 
@@ -60,7 +60,7 @@ async function look(
   isScreen: boolean,
 ): Promise<void> {
   const url = brokerUrl(options.url)
-  const metrics = metricsOf(url)
+  const metrics = metricsOf(url, await accessToken(options))
   let before: Sample | null = null
   for (let looks = 0; looks < (options.count ?? Number.POSITIVE_INFINITY) && !signal.aborted; looks++) {
     const now = await takeSample(broker, metrics, prefix, Date.now())
@@ -93,14 +93,17 @@ async function paused(ms: number, signal: AbortSignal): Promise<void> {
   waiting.abort()
 }
 
-/** How to ask a broker for its metrics, whatever its address is for. Rejects with BROKER_UNREACHABLE. */
-function metricsOf(address: string): () => Promise<string> {
+/** How to ask a broker for its metrics, whatever its address is for. Rejects with BROKER_UNREACHABLE, or what it is refused with. */
+function metricsOf(address: string, token: string | undefined): () => Promise<string> {
+  const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` }
   const url = new URL('/metrics', address.replace(/^ws/, 'http'))
   return async () => {
-    const answer = await fetch(url).catch((cause: unknown) => {
+    const answer = await fetch(url, { headers }).catch((cause: unknown) => {
       throw new LitetopicError('BROKER_UNREACHABLE', `no broker answers at ${url}`, { url: String(url) }, cause)
     })
     if (answer.ok) return answer.text()
+    const { code, detail } = (await answer.json().catch(() => ({}))) as { code?: unknown; detail?: string }
+    if (isErrorCode(code)) throw new LitetopicError(code, `${url}: ${detail}`)
     throw new LitetopicError('BAD_REQUEST', `${url} answers with ${answer.status}`, { status: answer.status })
   }
 }

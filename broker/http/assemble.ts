@@ -157,8 +157,8 @@ function exposeMetrics(app: App, face: Face): void {
     response: { 200: { content: { 'text/plain': { schema: { type: 'string' } } } } },
   }
   app.get('/metrics', { schema }, async (request, reply) => {
-    // They tell of all topics together.
-    if ((face.identityOf(request).rightsOn('') & RIGHT.read) === 0) throw denied('', 'read')
+    // They tell of all topics together: they are for who runs the broker.
+    if (!face.identityOf(request).grants.coversAll('', RIGHT.manage)) throw denied('', 'manage')
     reply.type(METRICS_TYPE)
     return face.options.metrics()
   })

@@ -1,6 +1,6 @@
 /** `litetopic key`, and what it changes for a broker that runs: as processes. About 4 s of CPU. */
 
-import { chmod, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
@@ -29,9 +29,9 @@ test('a key is made before the first start, is asked for by the broker, and is o
     '--data',
     data,
     '--grant',
-    'support=read,write',
+    'support=read,write,manage',
     '--grant',
-    '*=read',
+    '*=read,manage',
   ])
   const key = made.stdout.trim()
   expect([made.code, key]).toEqual([0, expect.stringMatching(/^ltk_[0-9a-f]{12}_[\w-]{43}$/)])
@@ -49,13 +49,15 @@ test('a key is made before the first start, is asked for by the broker, and is o
   const [, port] = await broker.printed(/^litetopic listening on ws:\/\/0\.0\.0\.0:(\d+)/)
   expect(await broker.printed(/access by API keys/)).toBeTruthy()
   const env = { LITETOPIC_URL: `ws://127.0.0.1:${port}`, LITETOPIC_TOKEN: key }
-  const [without, withKey, byToken] = await Promise.all([
+  const [without, withKey, byToken, top] = await Promise.all([
     run(['list'], { ...env, LITETOPIC_TOKEN: '' }),
     run(['list'], env),
     run(['list', 'other', '--json'], { ...env, LITETOPIC_TOKEN: issued.stdout.trim() }),
+    run(['top', '--json', '--count', '1'], env),
   ])
   expect([byToken.code, byToken.stdout, byToken.stderr]).toEqual([0, '', ''])
   expect([without.code, withKey.code]).toEqual([2, 0])
+  expect([top.code, top.stderr, JSON.parse(top.stdout || 'null')]).toEqual([0, '', expect.any(Object)])
   expect(without.stderr).toMatch(/^litetopic: .*LITETOPIC_TOKEN.*\[UNAUTHENTICATED\]\n$/)
   const [stored] = (await readAccessFile(file))?.keys ?? []
   const revoked = await run(['key', 'revoke', stored?.id ?? '', '--data', data])
@@ -80,6 +82,9 @@ test('what is wrong is said in one line, with the way to mend it, and exit code 
   const file = join(data, 'access.json')
   await chmod(file, 0o644)
   const other = join(data, 'other')
+  const torn = join(data, 'torn')
+  await mkdir(torn)
+  await writeFile(join(torn, 'access.json'), '{"tokenSecret":S3cretS3cret"}', { mode: 0o600 })
   const failures = await Promise.all([
     run(['serve', '--data', data]),
     run(['serve', '--data', other, '--port', '0', '--host', '0.0.0.0']),
@@ -90,6 +95,7 @@ test('what is wrong is said in one line, with the way to mend it, and exit code 
     run(['key', 'revoke', 'x', '--data', other]),
     run(['token', '--topic', 'x', '--can', 'read', '--data', other]),
     run(['list', '--token-file', join(data, 'none')]),
+    run(['serve', '--data', torn, '--port', '0']),
   ])
   const told = [
     /chmod 600/,
@@ -101,10 +107,12 @@ test('what is wrong is said in one line, with the way to mend it, and exit code 
     /key list/,
     /no access is configured/,
     /token file .* \(ENOENT\)/,
+    /access\.json: it is not JSON/,
   ]
   for (const [i, { code, stderr }] of failures.entries()) {
     expect([i, code, stderr]).toEqual([i, 2, expect.stringMatching(told[i] as RegExp)])
     expect(stderr).toMatch(/^litetopic: [^\n]+\n$/)
+    expect(stderr).not.toContain('S3c')
   }
   await expect(stat(join(other, 'FORMAT'))).rejects.toMatchObject({ code: 'ENOENT' })
 })

@@ -1,11 +1,17 @@
 /** Who may do what over HTTP: every operation of /openapi.json is refused without a token, and without each right that it needs. About 6 s. */
 
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { type IncomingMessage, request } from 'node:http'
+import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { AUDIT_FILE } from '../../broker/access/audit.ts'
 import type { Right } from '../../broker/access/rights.ts'
 import { connect } from '../../client/index.ts'
-import { CONNECTIONS_PATH, encodeFrame, FRAMES_TYPE, UP } from '../../protocol/index.ts'
+import { CONNECTIONS_PATH, encodeFrame, FRAMES_TYPE, LIMITS, UP } from '../../protocol/index.ts'
 import { accessOf, everyCombination, RIGHTS, type TestAccess } from '../broker/access.ts'
 import { afterwards, message, TestBroker } from '../broker/brokers.ts'
+import { eventually } from '../broker/virtual-clock.ts'
 import type { Call } from './drive.ts'
 import { DRIVES } from './drives.ts'
 import { HttpBroker, problemOf } from './http.ts'
@@ -14,7 +20,7 @@ import { HttpBroker, problemOf } from './http.ts'
 const NEEDS: Readonly<Record<string, readonly Right[] | 'any' | 'token' | 'public' | 'wake'>> = {
   'GET /openapi.json': 'public',
   'GET /problems/{code}': 'public',
-  'GET /metrics': ['read'],
+  'GET /metrics': ['manage'],
   'GET /v1/broker': 'token',
   'POST /v1/access-tokens': ['read'],
   'GET /v1/sessions': 'token',
@@ -246,6 +252,49 @@ describe('a token', () => {
     const limited = await from('10.0.0.1', access.keys.admin ?? '')
     expect([limited.status, limited.headers.get('retry-after')]).toEqual([429, '60'])
     expect((await from('10.0.0.2', access.keys.admin ?? '')).status).toBe(200)
+  })
+
+  it('that is over before the body has come stores nothing, on the fast way past the routes, too', async () => {
+    const { http, access } = await start()
+    const type = { 'content-type': 'text/plain' }
+    const created = await http.fetch('/v1/stream/t', { method: 'PUT', headers: type, body: 'x' })
+    expect(created.status).toBe(201)
+    const peer = await http.test.peer()
+    const issue = { topic: 't', can: ['read' as const, 'write' as const] }
+    const issued = await Promise.all([3_600_000, 1_000].map((forMs) => peer.ask(UP.issueToken, { ...issue, forMs })))
+    const tokens = [access.keys['only-write'], ...issued.map(({ token }) => token)]
+    const slow = tokens.map((token) => {
+      const asked = request(`${http.base}/v1/stream/t`, {
+        method: 'POST',
+        headers: { ...type, ...bearer(token), 'content-length': 2 },
+      })
+      asked.write('a')
+      return { asked, answered: once(asked, 'response') as Promise<[IncomingMessage]> }
+    })
+    await eventually(() => slow.every(({ asked }) => (asked.socket?.bytesWritten ?? 0) > 0))
+    // An answer behind them: they have been looked at.
+    await http.fetch('/v1/broker')
+    await http.test.clock.advance(2_000)
+    await access.revoke('only-write')
+    await http.test.broker.reload()
+    const statuses = slow.map(async ({ asked, answered }) => {
+      asked.end('b')
+      const [{ statusCode }] = await answered
+      return statusCode
+    })
+    expect(await Promise.all(statuses)).toEqual([401, 204, 401])
+  })
+
+  it('that is missing again and again does not fill the audit log', async () => {
+    const { http, access } = await start()
+    const from = (address: string) => fetch(`${http.base}/v1/broker`, { headers: { 'x-forwarded-for': address } })
+    await Promise.all(Array.from({ length: 50 }, () => from('10.0.0.1')))
+    expect((await from('10.0.0.2')).status).toBe(401)
+    await http.test.broker.close()
+    const audit = await readFile(join(dirname(access.path), AUDIT_FILE), 'utf8')
+    const addresses = [...audit.matchAll(/"event":"refuse","address":"([^"]+)"/g)].map(([, address]) => address)
+    const one = addresses.filter((address) => address === '10.0.0.1')
+    expect([one.length, addresses.length]).toEqual([LIMITS.accessFailures, LIMITS.accessFailures + 1])
   })
 
   it('writes its principal into what is appended, and into the record of a stop', async () => {
