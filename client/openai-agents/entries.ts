@@ -84,7 +84,10 @@ const LONE_SURROGATE = /\p{Surrogate}/u
 export function storedEvent(event: RunStreamEvent): StoredEvent {
   if (event.type === 'raw_model_stream_event') {
     const { type, source } = event
-    return { type, data: event.data as ModelEvent, ...(source === undefined ? {} : { source }) }
+    const data = event.data as ModelEvent
+    // What a provider says by itself nobody goes on from, so its dates and the like may become what their JSON is.
+    const stored = data.type === 'model' ? (JSON.parse(JSON.stringify(data)) as ModelEvent) : data
+    return { type, data: stored, ...(source === undefined ? {} : { source }) }
   }
   if (event.type === 'agent_updated_stream_event') return { type: event.type, agent: { name: event.agent.name } }
   return { type: event.type, name: event.name, item: event.item.toJSON() as StoredItem }

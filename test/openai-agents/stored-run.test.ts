@@ -425,6 +425,23 @@ it('fails a run whose model it does not stand before, which it could not take ov
   expect(run).toMatchObject({ end: 'failed', error: { code: 'BAD_REQUEST' } })
 })
 
+it('stores what a provider says by itself as its JSON, whatever is in it', async () => {
+  const session = await open(topic())
+  const model = new ReplayingModel(quiet)
+  const said = model.getStreamedResponse.bind(model)
+  model.getStreamedResponse = async function* (request) {
+    // As the AI SDK's adapter says it.
+    yield { type: 'model', event: { type: 'response-metadata', timestamp: new Date(0), usage: new Map() } }
+    yield* said(request)
+  }
+  const run = await storedRun(session, 'dated', researcher(quiet), 'Who won?', {
+    config: { model, tracingDisabled: true },
+  })
+  expect(run).toMatchObject({ end: 'done' })
+  const [event] = eventsOf(await all(readRun(session, 'dated')))
+  expect(event).toMatchObject({ data: { event: { timestamp: '1970-01-01T00:00:00.000Z', usage: {} } } })
+})
+
 it('stores the calls of tools for who looks: their tool, input and output', async () => {
   const session = await open(topic())
   await research(session, quiet)
