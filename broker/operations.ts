@@ -106,11 +106,15 @@ export class Operations extends NamedOperations {
     tellFenced(attachment)
   }
 
-  /** Detaches for good: lets go of the topic's fence, if it has it. Resolves when that is durable. */
+  /**
+   * Detaches for good: lets go of the topic's fence, if it has it, and, unless it was a single request, of its producer. Resolves when the
+   * fence is let go of durably.
+   */
   async leave(attachment: Attachment): Reply<typeof UP.detach> {
     // A single request only comes to let go.
     if (attachment.request !== null) this.context.gate.allowOn(attachment, 'write')
     const released = releaseFence(this.context, attachment)
+    attachment.isOver = attachment.request === null
     this.detach(attachment)
     await released
     return {}

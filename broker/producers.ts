@@ -73,6 +73,15 @@ function unknownStart(state: TopicState, producer: ProducerState | null, sequenc
   )
 }
 
+/**
+ * What was acknowledged to the producer will not be sent again: it is the first to be forgotten when there is no slot left. Not
+ * written down by itself: where that is lost, it is kept for the hour.
+ */
+export function letGoOfProducer(state: TopicState, producerId: string | null): void {
+  const producer = producerId === null ? null : state.producers?.[findSlot(state, producerId)]
+  if (producer) producer.lastUsedMs = 0
+}
+
 /** A slot nobody has, or that of the producer unused for longest, if it may be forgotten: not while its stream is open. */
 function freeSlot(state: TopicState, nowMs: number): number {
   const producers = state.producers ?? []
@@ -90,7 +99,7 @@ function freeSlot(state: TopicState, nowMs: number): number {
   if (oldest < 0) {
     throw new LitetopicError(
       'PRODUCER_LIMIT',
-      `topic ${state.name} has ${LIMITS.producersPerTopic} producers, all used within the hour or with an open stream`,
+      `topic ${state.name} has ${LIMITS.producersPerTopic} producers, all used within the hour and not detached, or with an open stream`,
       { limit: 'producersPerTopic', bound: LIMITS.producersPerTopic },
     )
   }

@@ -12,6 +12,7 @@ import { DueTopics } from './due-topics.ts'
 import { leasedUntilMs } from './leases.ts'
 import { endsByItself, Life } from './life.ts'
 import type { EffectivePolicy } from './policy.ts'
+import { letGoOfProducer } from './producers.ts'
 import { setGrace } from './stream-records.ts'
 import { loseStreams, orphanStreams } from './streams.ts'
 import { Timers } from './timers.ts'
@@ -110,6 +111,7 @@ export class Reclaimer {
     topic.lastUsedMs = now
     orphanStreams(this.context, attachment)
     if (topic.end !== null) return
+    if (attachment.isOver) letGoOfProducer(topic.state, attachment.producerId)
     this.look(topic)
   }
 

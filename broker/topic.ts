@@ -68,6 +68,8 @@ export class Attachment {
   /** Has written: holds the topic however long it is silent. Set by `Topic.noteWrite`. */
   wrote = false
   detached = false
+  /** Its client has detached it, and so sends nothing of its producer again. */
+  isOver = false
   /** Ids of the streams it writes. */
   writes: Set<string> | null = null
   subscriptions: Set<Reader> | null = null

@@ -3,10 +3,7 @@
 import { type Broker, isLitetopicError, type Session } from '../index.ts'
 import { threadOf, topicOf } from './names.ts'
 
-/**
- * Sessions kept open. Each that writes is one of the 64 producers that a topic remembers for an hour, so threads in use should not be closed and
- * opened again.
- */
+/** Sessions kept open: a thread in use need not be attached for each call. */
 const KEPT_SESSIONS = 1_000
 
 interface Open {

@@ -119,6 +119,23 @@ describe('sequences', () => {
     expect(await codeOf(peer.append({ handle: 1, sequence: 0 }, message('anew')))).toBe('PRODUCER_LIMIT')
     expect(await codeOf(peer.append({ handle: 0, sequence: 1 }, message('has a stream')))).toBe('ok')
   })
+
+  test('a producer whose handle was detached makes room at once, but not while its stream is open', async () => {
+    const peer = await (await TestBroker.start()).peer()
+    for (let i = 0; i < LIMITS.producersPerTopic; i++) {
+      await peer.attach('a', { producer: `p${i}` }, i)
+      if (i === 1) await peer.ask(UP.openStream, i, 0, 0, 's', 'create')
+      else await peer.append({ handle: i, sequence: 0 }, message(`m${i}`))
+    }
+    await peer.ask(UP.detach, 0)
+    await peer.ask(UP.detach, 1)
+    await peer.attach('a', { producer: 'next' }, 100)
+    expect(await codeOf(peer.append({ handle: 100, sequence: 0 }, message('next')))).toBe('ok')
+    await peer.attach('a', { producer: 'late' }, 101)
+    expect(await codeOf(peer.append({ handle: 101, sequence: 0 }, message('writes a stream')))).toBe('PRODUCER_LIMIT')
+    await peer.attach('a', { producer: 'p0' }, 102)
+    expect(await codeOf(peer.append({ handle: 102, sequence: 1 }, message('forgotten')))).toBe('PRODUCER_UNKNOWN')
+  })
 })
 
 describe('record ids', () => {

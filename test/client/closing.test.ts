@@ -3,6 +3,7 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { type Broker as Server, startBroker } from '../../broker/index.ts'
 import { type Broker, connect, type Session } from '../../client/index.ts'
+import { LIMITS } from '../../protocol/index.ts'
 import { FaultyNetwork } from './faulty-network.ts'
 
 let server: Server
@@ -101,4 +102,13 @@ it('what does not fit into one append is refused at the call', async () => {
   const session = await client().session('a')
   await expect(session.closeTopic({ records: ['x'.repeat(300_000)] })).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
   await session.append('still open')
+})
+
+it('sessions that are closed take no place of a writer: each request may open one', async () => {
+  const broker = client()
+  for (let request = 0; request <= LIMITS.producersPerTopic; request++) {
+    const session = await broker.session('a')
+    expect((await session.append(request)).offset).toBe(request)
+    await session.close()
+  }
 })
