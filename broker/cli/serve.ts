@@ -2,6 +2,7 @@
 
 import { resolve } from 'node:path'
 import { asLitetopicError, DEFAULT_PORT, LitetopicError } from '../../protocol/index.ts'
+import { readAccessFile } from '../access/access-file.ts'
 import { isLoopback } from '../access/address.ts'
 import { type Broker, startBroker } from '../index.ts'
 import { DEFAULT_DATA_DIR, loadConfig, type ServeConfig } from './config.ts'
@@ -21,6 +22,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const { config, ...given } = options
   const merged: ServeConfig = { ...(config === undefined ? {} : await loadConfig(config)), ...given }
   const dataDir = resolve(merged.dataDir ?? DEFAULT_DATA_DIR)
+  await checkAccessFile(merged)
   const log = (line: string): void => console.error(line)
   const broker = await startBroker({ ...merged, dataDir, tls: tlsFiles(merged), log })
   const stopped = untilSignal()
@@ -37,6 +39,13 @@ export async function serve(options: ServeOptions): Promise<void> {
   const signal = await stopped
   console.error(`litetopic: ${signal}, closing; once more ends it at once`)
   await broker.close()
+}
+
+/** One that is named is meant: by a slip in its name everybody would be let in. Rejects with BAD_REQUEST. */
+async function checkAccessFile({ accessFile: path }: ServeConfig): Promise<void> {
+  if (path === undefined || (await readAccessFile(path)) !== null) return
+  const advice = 'make one with "litetopic key create", and name the access.json that it writes'
+  throw new LitetopicError('BAD_REQUEST', `accessFile: there is no ${path}: ${advice}`, { key: 'accessFile' })
 }
 
 /** Throws BAD_REQUEST for one file without the other. */

@@ -85,6 +85,8 @@ test('what is wrong is said in one line, with the way to mend it, and exit code 
   const torn = join(data, 'torn')
   await mkdir(torn)
   await writeFile(join(torn, 'access.json'), '{"tokenSecret":S3cretS3cret"}', { mode: 0o600 })
+  const config = join(data, 'config.json')
+  await writeFile(config, JSON.stringify({ accessFile: join(data, 'acess.json') }))
   const failures = await Promise.all([
     run(['serve', '--data', data]),
     run(['serve', '--data', other, '--port', '0', '--host', '0.0.0.0']),
@@ -96,6 +98,7 @@ test('what is wrong is said in one line, with the way to mend it, and exit code 
     run(['token', '--topic', 'x', '--can', 'read', '--data', other]),
     run(['list', '--token-file', join(data, 'none')]),
     run(['serve', '--data', torn, '--port', '0']),
+    run(['serve', '--data', other, '--port', '0', '--config', config]),
   ])
   const told = [
     /chmod 600/,
@@ -108,6 +111,7 @@ test('what is wrong is said in one line, with the way to mend it, and exit code 
     /no access is configured/,
     /token file .* \(ENOENT\)/,
     /access\.json: it is not JSON/,
+    /accessFile: there is no .*acess\.json: make one/,
   ]
   for (const [i, { code, stderr }] of failures.entries()) {
     expect([i, code, stderr]).toEqual([i, 2, expect.stringMatching(told[i] as RegExp)])
