@@ -1,8 +1,13 @@
-/** Sealed sessions: what comes back, who can read it, and what the broker gets to see, on LevelDB and real sockets. */
+/**
+ * Sealed sessions: what comes back, who can read it, and what the broker gets to see, on LevelDB and real sockets; and the
+ * sample of the guide, taken from the page and run.
+ */
 
+import { readFileSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { transform } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Broker as Server, startBroker } from '../../broker/index.ts'
 import { generateKey, type SealedOptions, type SealedSession, sealedSession } from '../../client/e2e/index.ts'
@@ -297,4 +302,26 @@ describe('the broker', () => {
     await server.close()
     expect(foundIn(await filesOf(dataDir))).toEqual(SECRETS)
   })
+})
+
+it('the sample of the guide writes and reads what the broker cannot', async () => {
+  const broker = connect(server.url)
+  brokers.push(broker)
+  const guide = readFileSync(new URL('../../client/e2e/README.md', import.meta.url), 'utf8')
+  const sample = /```ts\n([\s\S]*?)```/.exec(guide)?.[1]?.replace(/^import .*$/gm, '')
+  const { code } = await transform(`async function sample() {${sample}}`, { loader: 'ts' })
+  const shown: unknown[] = []
+  const printed: unknown[][] = []
+  const given = {
+    connect: () => broker,
+    generateKey,
+    sealedSession,
+    llm: (before: string) => [`${before}Hello`, ', ', 'wörld'],
+    ui: { show: (value: unknown) => shown.push(value), append: (...token: unknown[]) => shown.push(token) },
+    console: { log: (...values: unknown[]) => printed.push(values) },
+  }
+  const AsyncFunction = Object.getPrototypeOf(async () => undefined).constructor as FunctionConstructor
+  await (new AsyncFunction(...Object.keys(given), `${code}; await sample()`)(...Object.values(given)) as Promise<void>)
+  expect(printed).toEqual([['done', 'Hello, wörld']])
+  expect(shown).toEqual([{ role: 'user', content: 'hi' }, ['reply-1', 'text', 'Hello, wörld']])
 })

@@ -1,4 +1,7 @@
-/** resumable-stream itself, unmodified, on litetopic: what it promises with Redis, between contexts that share nothing but the broker. */
+/**
+ * resumable-stream itself, unmodified, on litetopic: what it promises with Redis, between contexts that share nothing but the broker. And the
+ * sample of the guide, taken from the page and run.
+ */
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -218,3 +221,33 @@ describe("the package's own sample", () => {
 async function textOfResponse(response: Response): Promise<string> {
   return textOf(response.body as unknown as ReadableStream<string>)
 }
+
+type Route = (request: Request) => Promise<Response>
+
+it('the sample of the guide streams an answer, and gives it to who comes later', async () => {
+  vi.stubEnv('LITETOPIC_URL', server.url)
+  const guide = readFileSync(new URL('../../client/resumable-stream/README.md', import.meta.url), 'utf8')
+  const sample = /```ts\n([\s\S]*?)```/.exec(guide)?.[1] as string
+  const { code } = await transform(sample.replace(/^import .*$/gm, '').replace(/^export /gm, ''), { loader: 'ts' })
+  const stored: Promise<unknown>[] = []
+  const feed = new Feed()
+  const make = new Function('createResumableStreamContext', 'after', 'answer', `${code}; return { GET, POST }`)
+  const { GET, POST } = make(
+    createResumableStreamContext,
+    (promise: Promise<unknown>) => stored.push(promise),
+    () => feed.readable,
+  ) as { GET: Route; POST: Route }
+  const get = () => GET(new Request('http://app.test/?chat=42'))
+  expect((await get()).status).toBe(204)
+  const made = await POST(
+    new Request('http://app.test/', { method: 'POST', body: JSON.stringify({ chatId: '42', prompt: 'hi' }) }),
+  )
+  feed.write('data: Hello\n\n')
+  const resumed = await get()
+  feed.write('data: wörld\n\n')
+  feed.end()
+  expect(await made.text()).toBe('data: Hello\n\ndata: wörld\n\n')
+  expect(await resumed.text()).toBe('data: Hello\n\ndata: wörld\n\n')
+  await Promise.all(stored)
+  expect((await get()).status).toBe(204)
+})
