@@ -1,7 +1,6 @@
 /**
  * Every verb, typed, whatever transport it came by; those that name a topic are in named-operations.ts. Access and limits are checked here
- * and nowhere else; the files beside
- * this one do the work.
+ * and nowhere else; the files beside this one do the work.
  */
 
 import {

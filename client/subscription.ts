@@ -125,9 +125,7 @@ export class Subscription<T> implements Subscribed, Companion {
     const batch = spare ?? new BatchReader(new ByteReader(queue.bytes))
     spare = null
     const { reader } = batch
-    reader.bytes = queue.bytes
-    reader.at = this.queueAt
-    reader.end = queue.length
+    reader.restart(queue.bytes, this.queueAt, queue.length)
     const enough = Math.min(queue.length, this.queueAt + LIMITS.clientDecodeBytes)
     try {
       while (reader.at < enough) {

@@ -204,6 +204,13 @@ export class ByteReader {
     this.end = to
   }
 
+  /** Reads `bytes[from, to)` from now on. */
+  restart(bytes: Uint8Array, from: number, to: number): void {
+    this.bytes = bytes
+    this.at = from
+    this.end = to
+  }
+
   get done(): boolean {
     return this.at >= this.end
   }

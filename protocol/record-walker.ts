@@ -54,10 +54,7 @@ export class RecordWalker {
 
   /** Begins anew with the records in `bytes[from, to)`: who walks one append after the other needs no walker for each. */
   restart(bytes: Uint8Array, from: number, to: number): void {
-    const { reader } = this
-    reader.bytes = bytes
-    reader.at = from
-    reader.end = to
+    this.reader.restart(bytes, from, to)
     this.tokenSeen = this.nameMoved = false
   }
 

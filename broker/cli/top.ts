@@ -71,12 +71,8 @@ async function look(
       // Some terminals do not say, or say 0.
       const columns = process.stdout.columns || 100
       const rows = process.stdout.rows || 30
-      await write(
-        `${isScreen ? CLEAR : ''}${screen(seen, url, { columns, rows }).join('\n')}\n`.replace(
-          /\n$/,
-          isScreen ? '' : '\n',
-        ),
-      )
+      const text = screen(seen, url, { columns, rows }).join('\n')
+      await write(isScreen ? `${CLEAR}${text}` : `${text}\n`)
     }
     if (looks + 1 < (options.count ?? Number.POSITIVE_INFINITY)) await paused(options.every ?? 1_000, signal)
   }

@@ -24,7 +24,7 @@ import { startBroker } from '../../broker/index.ts'
 import { LitetopicRequestHandler, LitetopicTasks, type TaskBus } from '../../client/a2a/index.ts'
 import { connect } from '../../client/index.ts'
 import { eventually, turn } from '../broker/virtual-clock.ts'
-import { killAll, litetopic, type Running, runScript } from '../cli/processes.ts'
+import { brokerProcess, kill, killAll, type Running, runScript } from '../cli/processes.ts'
 import { sampleOf } from '../guides.ts'
 import { CutProxy } from '../http/cut-proxy.ts'
 import type { Permit } from '../permits.ts'
@@ -197,21 +197,10 @@ function taskOf(id: string, state: TaskState, timestamp: string, text: string): 
 
 const STEPS = 40
 
-async function brokerProcess(directory: string, port: number): Promise<{ running: Running; url: string }> {
-  const running = litetopic(['serve', '--port', String(port), '--data', directory])
-  const [, url = ''] = await running.printed(/^litetopic listening on (ws:\S+)\n/)
-  return { running, url }
-}
-
 async function serverProcess(url: string, port = 0): Promise<{ running: Running; port: number }> {
   const running = runScript('test/a2a/server-process.ts', [fileURLToPath(GUIDE), url, String(port)])
   const [, taken = ''] = await running.printed(/^port (\d+) ready$/m)
   return { running, port: Number(taken) }
-}
-
-async function kill({ process, ended }: Running): Promise<void> {
-  process.kill('SIGKILL')
-  await ended
 }
 
 it('who takes a task up again finds all that was seen of it, and its client has all of it once and in order', {

@@ -2,7 +2,7 @@
 
 import { afterEach, expect, test } from 'vitest'
 import { LIMITS, UP } from '../../protocol/index.ts'
-import { killAll, type Running, runScript } from '../cli/processes.ts'
+import { kill, killAll, type Running, runScript } from '../cli/processes.ts'
 import { tempDir } from './brokers.ts'
 import { begin, contentOf, fetchAll, granted, large, partsOf, sendPart, upload } from './large.ts'
 import { Peer } from './peer.ts'
@@ -16,11 +16,6 @@ async function start(dir: string): Promise<{ running: Running; url: string }> {
   const running = runScript('test/broker/broker-process.ts', [dir], { input: '\n' })
   const found = await running.printed(/url (\S+)/)
   return { running, url: found[1] as string }
-}
-
-async function kill({ process, ended }: Running): Promise<void> {
-  process.kill('SIGKILL')
-  await ended
 }
 
 test('an upload and a read go on where they were after a SIGKILL of the broker', { timeout: 120_000 }, async () => {

@@ -67,3 +67,16 @@ export function runScript(
 export function litetopic(args: readonly string[], options: Parameters<typeof runScript>[2] = {}): Running {
   return runScript('broker/cli/main.ts', args, options)
 }
+
+/** A broker in a process of its own, on a data directory; 0 is any free port. */
+export async function brokerProcess(directory: string, port = 0): Promise<{ running: Running; url: string }> {
+  const running = litetopic(['serve', '--port', String(port), '--data', directory])
+  const [, url = ''] = await running.printed(/^litetopic listening on (ws:\S+)\n/)
+  return { running, url }
+}
+
+/** By SIGKILL; resolves when it has ended. */
+export async function kill({ process, ended }: Running): Promise<void> {
+  process.kill('SIGKILL')
+  await ended
+}

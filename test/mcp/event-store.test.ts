@@ -12,7 +12,7 @@ import { startBroker } from '../../broker/index.ts'
 import { connect, LitetopicError } from '../../client/index.ts'
 import { LitetopicEventStore } from '../../client/mcp/index.ts'
 import { eventually } from '../broker/virtual-clock.ts'
-import { killAll, litetopic, type Running, runScript } from '../cli/processes.ts'
+import { brokerProcess, kill, killAll, type Running, runScript } from '../cli/processes.ts'
 import { sampleOf } from '../guides.ts'
 import { CutProxy } from '../http/cut-proxy.ts'
 import type { Permit } from '../permits.ts'
@@ -157,21 +157,10 @@ it('events of parallel streams are replayed to their own stream, from behind the
 
 const STEPS = 40
 
-async function brokerProcess(directory: string, port: number): Promise<{ running: Running; url: string }> {
-  const running = litetopic(['serve', '--port', String(port), '--data', directory])
-  const [, url = ''] = await running.printed(/^litetopic listening on (ws:\S+)\n/)
-  return { running, url }
-}
-
 async function serverProcess(url: string, port = 0): Promise<{ running: Running; port: number }> {
   const running = runScript('test/mcp/server-process.ts', [fileURLToPath(GUIDE), url, String(port)])
   const [, taken = ''] = await running.printed(/^port (\d+) ready$/m)
   return { running, port: Number(taken) }
-}
-
-async function kill({ process, ended }: Running): Promise<void> {
-  process.kill('SIGKILL')
-  await ended
 }
 
 it('every notification and the answer come once and in order, though what is between is killed', {
